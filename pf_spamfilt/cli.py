@@ -1,0 +1,71 @@
+"""The forms of the command that a person types: --help, --version, --config FILE, --explain. Here is click."""
+
+import os
+import sys
+
+import click
+
+from pf_spamfilt import __version__, explain, filter
+from pf_spamfilt.exits import OK, TEMPFAIL, USAGE
+
+EPILOG = """\b
+Exit status:
+   0  disposed of as promised
+  64  wrong usage, at a terminal
+  65  sendmail says that this message can never be accepted: it bounces
+  75  anything that may be different later: Postfix tries again
+
+\b
+Examples:
+  pf-spamfilt jane@example.com joe@example.net < message
+  pf-spamfilt --explain jane@example.com joe@example.net < message
+
+The message is read from standard input. Settings are in pf-spamfilt.toml in Postfix's configuration
+directory. More in man pf-spamfilt.
+"""
+
+
+@click.command(
+    epilog=EPILOG,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "ignore_unknown_options": False,
+        "allow_interspersed_args": False,
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, prog_name="pf-spamfilt", message="%(prog)s %(version)s")
+@click.option("--config", metavar="FILE", default="", help="Read the settings in FILE instead.")
+@click.option(
+    "--explain",
+    "explaining",
+    is_flag=True,
+    help="Deliver nothing: tell what would become of the message, and why.",
+)
+@click.argument("sender", required=False)
+@click.argument("recipients", nargs=-1, metavar="RECIPIENT...")
+def command(config: str, explaining: bool, sender: str | None, recipients: tuple[str, ...]) -> int:
+    """Scan the message on standard input with SpamAssassin and give it to Postfix's sendmail.
+
+    SENDER and each RECIPIENT are envelope addresses; '', '<>' and MAILER-DAEMON are the null sender.
+    """
+    arguments = [] if sender is None else [sender, *recipients]
+    return explain.run(arguments, config) if explaining else filter.run(arguments, config)
+
+
+def run(arguments: list[str]) -> int:
+    """Run click on `arguments` and return the exit status.
+
+    A wrong command line is 64 for a person only. From a pipe it is 75 with 4.3.5: master.cf may be wrong, and the mail
+    must wait.
+    """
+    try:
+        status = command.main(arguments, prog_name="pf-spamfilt", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else OK
+    except click.ClickException as error:
+        if os.isatty(0):
+            error.show()
+            return USAGE
+        filter.tell(f"4.3.5 {error.format_message()} (see pf-spamfilt --help)")
+        return TEMPFAIL

@@ -1,0 +1,48 @@
+"""Which form of the command is this? The per-message form imports almost nothing, a form for people imports click."""
+
+import os
+import sys
+
+from pf_spamfilt import exits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+# The launcher takes this status, not 0, for success: an interpreter that ends before it came here exits 0 too.
+LAUNCHED_OK = 100
+
+
+def main() -> "NoReturn":
+    """Run the command line and end the process, without the interpreter's own end, which could change the status."""
+    _open_descriptors()
+    status = run(sys.argv[1:])
+    launched = "pf_spamfilt" in sys._xoptions
+    os._exit(LAUNCHED_OK if status == exits.OK and launched else status)
+
+
+def run(arguments: list[str]) -> int:
+    """Return the exit status of the form that `arguments` call for.
+
+    Only the first argument can be an option, and one with an `@` never is: a sender must not choose our options.
+    """
+    first = arguments[0] if arguments else ""
+    if first.startswith("-") and first != "--" and "@" not in first:
+        import site
+
+        site.main()  # the launcher's -S left it out
+        from pf_spamfilt import cli
+
+        return cli.run(arguments)
+    from pf_spamfilt import filter
+
+    return filter.run(arguments[1:] if first == "--" else arguments)
+
+
+def _open_descriptors() -> None:
+    """Open what is closed of stdin, stdout and stderr: otherwise the message's file would take its place."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)

@@ -1,0 +1,56 @@
+"""Exit statuses, enhanced status codes, and the errors that carry them.
+
+Every end of the command but success is an `Ended`: it holds the status for Postfix (see sysexits(3)) and the line
+that goes with it. pipe(8) believes an enhanced code (RFC 3463) at the start of the output before it believes the
+status, so code and status are of one class, always: they are set together here and nowhere else.
+"""
+
+OK = 0
+USAGE = 64
+DATAERR = 65
+TEMPFAIL = 75
+
+
+class Ended(Exception):
+    """The message was not disposed of: `status` for the caller, `code` and `text` (str) for its log."""
+
+    status = TEMPFAIL
+    code = "4.3.0"
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code or self.code
+
+
+class Deferred(Ended):
+    """A fault of this host, or one that may pass: Postfix keeps the message and tries again."""
+
+
+class SettingsError(Deferred):
+    """The settings file or the command line is wrong: a person has to mend it, the mail waits."""
+
+    code = "4.3.5"
+
+
+class UsageError(SettingsError):
+    """A command line that is none of the forms of this command."""
+
+
+class ScanFailed(Deferred):
+    """No answer of the scanner that can be used; whether that defers is `spamc.on_failure`'s to say."""
+
+
+class Rejected(Ended):
+    """Sendmail said that this message can never be accepted: it is bounced."""
+
+    status = DATAERR
+    code = "5.6.0"
+
+
+def system_error(doing: str, error: OSError) -> Deferred:
+    """Return the deferral for a failed system call; a full disk has a code of its own (RFC 3463, X.3.1)."""
+    import errno
+
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return Deferred(f"{doing}: {error.strerror or error}", "4.3.1" if full else "4.3.0")

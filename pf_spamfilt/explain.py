@@ -1,0 +1,2 @@
+"""--explain: scan for real, deliver nothing, and tell a person what would be done and why."""
+

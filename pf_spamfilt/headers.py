@@ -1,0 +1,71 @@
+"""A message header as bytes: split it, find in it, sift it. Joined, the pieces equal the input, for any bytes.
+
+A header field is what Postfix takes for one (is_header(3)): a name of printable ASCII, perhaps blanks, a colon; lines
+that begin with a blank continue it. The first other line ends the header. Nothing here ever decodes or refolds.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader, BytesIO
+
+PIECE = 65536
+_NAME_BYTES = bytes(range(33, 127))
+
+
+def split(message: bytes) -> tuple[list[bytes], bytes]:
+    """Split `message` into its header fields, folding and line ends kept, and all that follows them.
+
+    What follows begins with the empty line, if there is one. A leading mbox(5) "From " line counts as a field.
+    """
+    starts: list[int] = []
+    position = 0
+    while position < len(message):
+        end = message.find(b"\n", position) + 1 or len(message)
+        if not (starts and message[position] in b" \t"):
+            if not _begins_field(message[position:end], first=not starts):
+                break
+            starts.append(position)
+        position = end
+    ends = [*starts[1:], position]
+    return [message[start:end] for start, end in zip(starts, ends, strict=True)], message[position:]
+
+
+def _begins_field(line: bytes, first: bool) -> bool:
+    name, colon, _ = line.partition(b":")
+    name = name.rstrip(b" \t")
+    named = colon != b"" and name != b"" and not name.translate(None, _NAME_BYTES)
+    return named or (first and line.startswith(b"From "))
+
+
+def name_of(field: bytes) -> bytes:
+    """Return the field's name in lower case."""
+    return field.partition(b":")[0].rstrip(b" \t").lower()
+
+
+def value_of(field: bytes) -> bytes:
+    """Return what follows the colon as one line: unfolded, each run of white space one space."""
+    return b" ".join(field.partition(b":")[2].split())
+
+
+def line_end(message: bytes) -> bytes:
+    """Return the line end that `message` uses in its first line: CRLF or LF."""
+    return b"\r\n" if message.partition(b"\n")[0].endswith(b"\r") else b"\n"
+
+
+def sift(stream: "BufferedReader | BytesIO") -> "Iterator[tuple[bytes, bool]]":
+    """Yield the header as pieces of at most PIECE bytes, and whether each belongs to an X-Spam-* field.
+
+    `stream` stands at the start of a message. The piece that ends the header is the last; what follows it is left
+    in the stream. Memory does not grow with the header.
+    """
+    first = line_start = True
+    forged = False
+    while piece := stream.readline(PIECE):
+        if line_start and (first or piece[0] not in b" \t"):
+            if not _begins_field(piece, first):
+                yield piece, False
+                return
+            forged = piece[:7].lower() == b"x-spam-"
+        yield piece, forged
+        first, line_start = False, piece.endswith(b"\n")

@@ -1,0 +1,67 @@
+"""Syslog and the log file. That a line cannot be written is never an error: mail goes first."""
+
+import os
+import syslog
+import time
+
+from pf_spamfilt import report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pf_spamfilt.process import Finished
+    from pf_spamfilt.settings import LogSettings
+
+ERRORS, MESSAGES, STEPS, CHILDREN = range(4)
+FACILITIES = {
+    name: getattr(syslog, "LOG_" + name.upper())
+    for name in ("mail", "daemon", "user", *(f"local{number}" for number in range(8)))
+}
+
+
+class Log:
+    """Where lines go, and how many: `level` is one of ERRORS, MESSAGES, STEPS, CHILDREN."""
+
+    __slots__ = ("_settings",)
+
+    def __init__(self, settings: "LogSettings") -> None:
+        self._settings = settings
+        if settings.syslog:
+            syslog.openlog("pf-spamfilt", syslog.LOG_PID, FACILITIES[settings.facility])
+
+    def message(self, line: str) -> None:
+        """Log the line of a message that was disposed of."""
+        self._write(MESSAGES, syslog.LOG_INFO, line)
+
+    def warning(self, line: str) -> None:
+        """Log what an administrator should know of, at any level."""
+        self._write(ERRORS, syslog.LOG_WARNING, line)
+
+    def step(self, line: str) -> None:
+        """Log one step of a message's way."""
+        self._write(STEPS, syslog.LOG_INFO, line)
+
+    def child(self, argv: list[bytes], ended: "Finished") -> None:
+        """Log a program that was run, and what it said."""
+        if self._settings.level >= STEPS:
+            command = report.printable(b" ".join(argv))
+            self._write(STEPS, syslog.LOG_INFO, f"{command}: {report.ending(ended.status)}")
+            self._write(CHILDREN, syslog.LOG_INFO, f"{command}{report.quote(ended.said)}")
+
+    def _write(self, level: int, priority: int, line: str) -> None:
+        if level > self._settings.level:
+            return
+        if self._settings.syslog:
+            syslog.syslog(priority, line)
+        if self._settings.file:
+            self._append(line)
+
+    def _append(self, line: str) -> None:
+        """Append one line as Postfix writes maillog_file; one write, so that lines of several filters do not mix."""
+        now = time.strftime("%b %e %H:%M:%S")
+        text = f"{now} {os.uname().nodename} pf-spamfilt[{os.getpid()}]: {line}\n"
+        try:
+            fd = os.open(self._settings.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            os.write(fd, text.encode("utf-8", "replace"))
+            os.close(fd)
+        except OSError:
+            pass

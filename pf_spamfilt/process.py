@@ -1,0 +1,129 @@
+"""The only place that starts programs: files for stdin and output, a deadline, and nothing left behind.
+
+A program runs in a process group of its own, so that it can be ended with all that it started. Its signals are as a
+fresh shell would set them, whatever our caller ignored or blocked.
+"""
+
+import _signal  # what `signal` wraps in enums, which cost more than all our own modules
+import os
+import select
+import time
+
+from pf_spamfilt import spool
+from pf_spamfilt.exits import Deferred, system_error
+
+# How long a program may take to die of SIGTERM before SIGKILL ends it, in seconds.
+GRACE = 2.0
+# How much a program may write that is not a message, and how much of it is looked at, in bytes.
+OUTPUT_LIMIT = 1 << 20
+_SAID = 4096
+_WAKE = 0.2
+_RESET = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
+
+
+class Finished:
+    """A program that ended by itself: exit status, or minus a signal, and the first bytes of what it said."""
+
+    __slots__ = ("said", "status")
+
+    def __init__(self, status: int, said: bytes) -> None:
+        self.status = status
+        self.said = said
+
+
+class TimedOut(Deferred):
+    """The program had to be ended: it took longer than it was given, or wrote without end."""
+
+
+def prepare() -> None:
+    """Undo what a caller may have ignored: without SIGCHLD a program's status is lost, without SIGINT ^C is."""
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+
+def hold_signals() -> None:
+    """Let no signal but SIGKILL end this process from now on: what it says next must be true."""
+    _signal.pthread_sigmask(
+        _signal.SIG_BLOCK, (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT)
+    )
+
+
+def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit: int = OUTPUT_LIMIT) -> Finished:
+    """Run `argv` to its end and return its exit status, or minus the signal that killed it, and what it said.
+
+    `stdin` is a file, read from its start, and `stdout` another. Without `stdout` both outputs are captured, otherwise
+    only stderr is. `deadline` is a time.monotonic(): past it, or when there are more than `limit` bytes in stdout, the
+    program is ended and TimedOut raised. Raises Deferred if it cannot be started.
+    """
+    said = spool.memory_file()
+    output = said if stdout < 0 else stdout
+    try:
+        os.lseek(stdin, 0, os.SEEK_SET)
+        pid = _start(argv, stdin, output, said)
+        status = _wait(pid, deadline, output, limit)
+        if status is None:
+            _end(pid)
+            late = time.monotonic() >= deadline
+            raise TimedOut(f"{os.fsdecode(argv[0])} {'took too long' if late else 'wrote without end'}")
+        return Finished(os.waitstatus_to_exitcode(status), os.pread(said, _SAID, 0))
+    finally:
+        os.close(said)
+
+
+def _start(argv: list[bytes], *files: int) -> int:
+    try:
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for to, fd in enumerate(files)],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=_RESET,
+        )
+    except OSError as error:
+        raise system_error(f"cannot run {os.fsdecode(argv[0])}", error) from None
+
+
+def _wait(pid: int, deadline: float, stdout: int, limit: int) -> int | None:
+    """Return the wait status, or None when the program must be ended."""
+    poll = select.poll()
+    pause = _WAKE
+    try:
+        watch = os.pidfd_open(pid)
+        poll.register(watch, select.POLLIN)
+    except (AttributeError, OSError):  # not Linux, or an old one: look again and again
+        watch, pause = -1, 0.01
+    try:
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return status
+            left = deadline - time.monotonic()
+            if left <= 0 or os.fstat(stdout).st_size > limit:
+                return None
+            poll.poll(1000 * min(left, pause))
+    finally:
+        if watch >= 0:
+            os.close(watch)
+
+
+def _end(pid: int) -> None:
+    """End process group `pid`: by SIGTERM, so that postdrop(1) takes its file away, and what is left by SIGKILL."""
+    for signal in (_signal.SIGTERM, _signal.SIGKILL):
+        until = time.monotonic() + GRACE
+        try:
+            os.killpg(pid, signal)
+            while time.monotonic() < until:
+                _reap(pid)
+                os.killpg(pid, 0)
+                time.sleep(0.01)
+        except ProcessLookupError:
+            return
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass

@@ -1,0 +1,114 @@
+"""Ask SpamAssassin: run spamc(1) on the message and judge what it returns.
+
+Every failure is a ScanFailed that says what happened; spamc is never let to pass a message through on an error (-x).
+Several servers are asked one after another, which spamc itself would only do by failing open.
+"""
+
+import os
+import time
+
+from pf_spamfilt import process, report, spool, verdict
+from pf_spamfilt.exits import Deferred, ScanFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pf_spamfilt.log import Log
+    from pf_spamfilt.settings import Spamc
+    from pf_spamfilt.verdict import Verdict
+
+# What spamc's exit statuses mean (spamc.c, libspamc.c: sysexits, with -x), and whether the scanner was not reached.
+_FAULTS = {
+    64: "did not understand its command line",
+    65: "got an answer that it did not understand",
+    68: "cannot find the host of spamd",
+    69: "cannot connect to spamd",
+    71: "met a system error",
+    74: "lost the connection to spamd",
+    75: "was told to try again",
+    76: "got an answer that it did not understand",
+    78: "found its configuration wrong",
+}
+_UNREACHED = (68, 69, 74, 75)
+# SpamAssassin adds a report and, with report_safe, a second header; more than this is no answer.
+_ROOM = 1 << 20
+_SPAMC_MAX = 256 << 20
+# With several servers a dead one must not cost what spamc's three attempts, and connect(2), would wait.
+_FAILOVER = [b"--connect-retries=1", b"-n", b"10"]
+
+
+def scan(
+    message: spool.Message, user: bytes, spamc: "Spamc", deadline: float, log: "Log"
+) -> "tuple[spool.Message, Verdict]":
+    """Return SpamAssassin's copy of `message` and its verdict, from the first server that answers.
+
+    `user` is the name for spamd, empty for none; `deadline` a time.monotonic(). Raises ScanFailed.
+    """
+    failure = ScanFailed("no server to ask")
+    for server in _in_order(spamc) or [""]:
+        output = spool.memory_file()
+        try:
+            return _ask(server, message, output, user, spamc, deadline, log)
+        except ScanFailed as error:
+            os.close(output)
+            failure = error
+            log.step(f"no scan{' by ' + server if server else ''}: {error.text}")
+    raise failure
+
+
+def _in_order(spamc: "Spamc") -> list[str]:
+    if spamc.order == "random":
+        return sorted(spamc.servers, key=lambda _: os.urandom(8))
+    return spamc.servers
+
+
+def _command(spamc: "Spamc", server: str, user: bytes, patience: int) -> list[bytes]:
+    """Return spamc's argv; the user in the one form in which a name may begin with "-"."""
+    argv = [os.fsencode(word) for word in spamc.command]
+    argv += [b"-x", b"-E", b"-s", b"%d" % min(spamc.max_size + _ROOM, _SPAMC_MAX), b"-t", b"%d" % patience]
+    if len(spamc.servers) > 1:
+        argv += _FAILOVER
+    argv += _address(server)
+    return [*argv, b"--username=" + user] if user else argv
+
+
+def _address(server: str) -> list[bytes]:
+    """Return spamc's options for "/socket", "host", "host:port", "[address]:port"; none for its own default."""
+    if not server or server.startswith("/"):
+        return [b"-U", os.fsencode(server)] if server else []
+    host, bracket, port = server.removeprefix("[").partition("]") if server[0] == "[" else (server, "", "")
+    if not bracket and server.count(":") == 1:
+        host, _, port = server.partition(":")
+    port = port.removeprefix(":")
+    return [b"-d", os.fsencode(host), *([b"-p", port.encode()] if port else [])]
+
+
+def _ask(
+    server: str,
+    message: spool.Message,
+    output: int,
+    user: bytes,
+    spamc: "Spamc",
+    deadline: float,
+    log: "Log",
+) -> "tuple[spool.Message, Verdict]":
+    """Run spamc once, against one server, its answer in the file `output`."""
+    patience = max(1, min(spamc.timeout, int(deadline - time.monotonic())))
+    until = min(deadline, time.monotonic() + patience + 1)
+    argv = _command(spamc, server, user, patience)
+    try:
+        ended = process.run(argv, message.fd, until, output, 2 * message.size + _ROOM)
+    except process.TimedOut as error:
+        raise ScanFailed(error.text, "4.4.1") from None
+    except Deferred as error:
+        raise ScanFailed(error.text, error.code) from None
+    log.child(argv, ended)
+    if ended.status not in (verdict.HAM, verdict.SPAM):
+        raise _fault(ended)
+    answer = spool.from_file(output, in_memory=True)
+    return answer, verdict.judge(ended.status, answer.head, message.head)
+
+
+def _fault(ended: process.Finished) -> ScanFailed:
+    what = _FAULTS.get(ended.status) or report.ending(ended.status)
+    code = "4.4.1" if ended.status in _UNREACHED else "4.3.0"
+    return ScanFailed(f"spamc {what}{report.quote(ended.said)}", code)

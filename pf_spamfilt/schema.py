@@ -1,0 +1,159 @@
+"""What pf-spamfilt.toml may say: keys, values, and errors that teach. Never imported for a message with fresh settings.
+
+Every error names the file, the key, and what is allowed. `problems` finds all of them, `read` raises the first.
+"""
+
+import difflib
+import marshal
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pf_spamfilt import log, settings
+from pf_spamfilt.exits import SettingsError
+
+Check = Callable[[object], str]
+"""A check returns what is allowed if the value is wrong, otherwise an empty string."""
+
+_SPAMC_MAX = 256 * 1024 * 1024
+_MACROS = ("recipient", "user", "mailbox", "extension", "domain")
+
+
+def _one_of(*words: str) -> Check:
+    allowed = "one of " + ", ".join(f'"{word}"' for word in words)
+    return lambda value: "" if value in words else allowed
+
+
+def _number(low: int, high: int) -> Check:
+    def check(value: object) -> str:
+        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return "" if good else f"a number from {low} to {high}"
+
+    return check
+
+
+def _text(value: object) -> str:
+    return "" if isinstance(value, str) and value.isprintable() else "text, without control characters"
+
+
+def _boolean(value: object) -> str:
+    return "" if isinstance(value, bool) else "true or false"
+
+
+def _command(value: object) -> str:
+    good = _is_texts(value) and bool(value) and str(value[0]).startswith("/")  # type: ignore[index]
+    return "" if good else 'a list of words, the first an absolute path: ["/usr/bin/spamc", "--ssl"]'
+
+
+def _servers(value: object) -> str:
+    pattern = r"/[^\s]+|(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?|[0-9A-Fa-f:.]+"
+    good = _is_texts(value) and all(re.fullmatch(pattern, server) for server in value)  # type: ignore[attr-defined]
+    return "" if good else 'a list of "host", "host:port", "[address]:port" or "/path/of/socket"'
+
+
+def _user(value: object) -> str:
+    macros = re.findall(r"\$\{(\w+)\}", str(value))
+    good = not _text(value) and set(macros) <= set(_MACROS) and str(value).count("$") == len(macros)
+    return "" if good else f"text with the macros {', '.join('${' + name + '}' for name in _MACROS)}, or empty"
+
+
+def _log_file(value: object) -> str:
+    return "" if value == "" or (not _text(value) and str(value).startswith("/")) else "an absolute path, or empty"
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(not _text(word) for word in value)
+
+
+CHECKS: dict[str, dict[str, Check]] = {
+    "": {"recipient_delimiter": _text},
+    "spamc": {
+        "command": _command,
+        "servers": _servers,
+        "order": _one_of("listed", "random"),
+        "user": _user,
+        "max_size": _number(1, _SPAMC_MAX),
+        "timeout": _number(1, 86400),
+        "on_failure": _one_of("defer", "pass"),
+    },
+    "sendmail": {"command": _command},
+    "limits": {"deadline": _number(1, 86400)},
+    "log": {
+        "syslog": _boolean,
+        "facility": _one_of(*log.FACILITIES),
+        "file": _log_file,
+        "level": _number(log.ERRORS, log.CHILDREN),
+    },
+}
+
+
+def read(source: str) -> dict[str, dict[str, object]]:
+    """Return the checked sections and keys that the file `source` sets. Raises SettingsError."""
+    values = _sections(_parse(source))
+    for problem in problems(values):
+        raise SettingsError(f"{source}: {problem}")
+    return values
+
+
+def compile_file(source: str) -> str:
+    """Store the settings of `source` where a message finds them parsed; return that file's name.
+
+    The file appears whole or not at all, with the source's owner and mode 0644. Raises SettingsError or OSError.
+    """
+    file = os.stat(source)
+    target = source + settings.COMPILED_SUFFIX
+    new = f"{target}.{os.getpid()}"
+    data = marshal.dumps((settings.stamp(file), read(source)))
+    with open(new, "xb") as output:
+        output.write(data)
+        os.fchmod(output.fileno(), 0o644)
+        if os.geteuid() == 0:
+            os.fchown(output.fileno(), file.st_uid, file.st_gid)
+        os.fsync(output.fileno())
+    os.rename(new, target)
+    return target
+
+
+def problems(values: dict[str, dict[str, object]]) -> Iterator[str]:
+    """Yield what is wrong with sections and keys, each as `[section] key: what is allowed`."""
+    for section, keys in values.items():
+        if section not in CHECKS:
+            yield f"[{section}]: there is no such section{_instead(section, [name for name in CHECKS if name])}"
+            continue
+        for key, value in keys.items():
+            where = f"[{section}] {key}" if section else key
+            if not section and key in CHECKS:
+                yield f"{where}: must be a section: [{key}]"
+            elif key not in CHECKS[section]:
+                yield f"{where}: there is no such key{_instead(key, list(CHECKS[section]))}"
+            elif allowed := CHECKS[section][key](value):
+                yield f"{where}: must be {allowed}, not {value!r}"
+
+
+def _parse(source: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(Path(source).read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{source}: {error.strerror}") from None
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise SettingsError(f"{source}: {error}") from None
+
+
+def _sections(table: dict[str, object]) -> dict[str, dict[str, object]]:
+    """Order TOML's table by section, the keys outside any under an empty name."""
+    values: dict[str, dict[str, object]] = {"": {}}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            values[name] = value
+        else:
+            values[""][name] = value
+    return values
+
+
+def _instead(word: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(word, allowed, 1)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f"; there are {', '.join(name for name in allowed if name)}"

@@ -1,0 +1,162 @@
+"""The message: from stdin into a file that can be rewound, whole, before anything else is started.
+
+Up to a limit it is in memory (and needs no writable directory), past that in a file without a name. It is never
+changed: what must differ is a new file. A feeder that vanished may have left us half a message: that defers.
+"""
+
+import os
+import select
+import stat
+import time
+
+from pf_spamfilt import headers
+from pf_spamfilt.exits import Deferred, system_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHUNK = 65536
+
+
+class Message:
+    """A whole message in the file `fd`: `size` bytes, of which `head` holds the first, all of them if `in_memory`."""
+
+    __slots__ = ("fd", "head", "size")
+
+    def __init__(self, fd: int, head: bytes, size: int) -> None:
+        self.fd = fd
+        self.head = head
+        self.size = size
+
+    @property
+    def in_memory(self) -> bool:
+        return len(self.head) == self.size
+
+
+class Feeder:
+    """Whoever writes the message into our stdin: pipe(8), local(8), a shell.
+
+    When Postfix stops in the middle of a message, the filter sees an ordinary end of file. Its feeder is gone then:
+    stdout has no reader any more, or one of the processes between the feeder and us has a new parent.
+    """
+
+    def __init__(self, chain: str) -> None:
+        """`chain` is `LAUNCHER:FEEDER`, the process ids that the launcher saw, or empty without launcher."""
+        launcher, _, parent = chain.partition(":")
+        self._launcher = int(launcher or os.getppid())
+        self._parent = parent.encode()
+        self._may_cut = not stat.S_ISREG(os.fstat(0).st_mode)
+
+    def check(self) -> None:
+        """Raise Deferred if the feeder is gone. A regular file on stdin has no feeder."""
+        if self._may_cut and (self._is_orphaned() or self._is_unread()):
+            raise Deferred("the process that feeds this filter is gone: the message may be cut")
+
+    def _is_orphaned(self) -> bool:
+        if os.getppid() != self._launcher:
+            return True
+        try:
+            with open(f"/proc/{self._launcher}/stat", "rb") as file:
+                return self._parent not in (b"", file.read().rpartition(b")")[2].split()[1])
+        except OSError:  # no /proc
+            return False
+
+    def _is_unread(self) -> bool:
+        poll = select.poll()
+        poll.register(1, 0)
+        return poll.poll(0) != []
+
+
+def memory_file() -> int:
+    """Open a file in memory; without them, one on disk."""
+    try:
+        return os.memfd_create("message")
+    except (AttributeError, OSError):
+        return disk_file()
+
+
+def disk_file() -> int:
+    """Open a file without a name in TMPDIR, /var/tmp or /tmp."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    failure = OSError()
+    for folder in filter(None, (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")):
+        name = f"{folder}/pf-spamfilt.{os.getpid()}.{os.urandom(8).hex()}"
+        try:
+            fd = os.open(name, flags, 0o600)
+            os.unlink(name)
+            return fd
+        except OSError as error:
+            failure = error
+    raise system_error("cannot create a temporary file", failure)
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write all of `data`."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError as error:
+        raise system_error("cannot store the message", error) from None
+
+
+def read(source: int, limit: int, deadline: float) -> Message:
+    """Read `source` to its end; what exceeds `limit` bytes is on disk only. Raises Deferred if nothing comes."""
+    chunks = _chunks(source, deadline)
+    start = bytearray()
+    for chunk in chunks:
+        start += chunk
+        if len(start) > limit:
+            break
+    if not start:
+        raise Deferred("the message is empty")
+    head = bytes(start)
+    fd = memory_file() if len(head) <= limit else disk_file()
+    write(fd, head)
+    for chunk in chunks:
+        write(fd, chunk)
+    return Message(fd, head, os.fstat(fd).st_size)
+
+
+def _chunks(source: int, deadline: float) -> "Iterator[bytes]":
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    while poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+        try:
+            chunk = os.read(source, _CHUNK)
+        except OSError as error:
+            raise system_error("cannot read the message", error) from None
+        if not chunk:
+            return
+        yield chunk
+    raise Deferred("the message did not end in time")
+
+
+def without_forgery(message: Message) -> Message:
+    """Return the message without the sender's X-Spam-* fields: the same object if it has none."""
+    with open(message.fd, "rb", closefd=False) as source:
+        source.seek(0)
+        if not any(forged for _, forged in headers.sift(source)):
+            return message
+        source.seek(0)
+        fd = memory_file() if message.in_memory else disk_file()
+        for piece, forged in headers.sift(source):
+            if not forged:
+                write(fd, piece)
+        while chunk := source.read(_CHUNK):
+            write(fd, chunk)
+    return from_file(fd, message.in_memory)
+
+
+def from_file(fd: int, in_memory: bool) -> Message:
+    """Return what is in the file `fd` as a message, its bytes at hand if `in_memory`."""
+    size = os.fstat(fd).st_size
+    return Message(fd, os.pread(fd, size, 0) if in_memory else b"", size)
+
+
+def from_bytes(data: bytes) -> Message:
+    """Return `data` as a message in memory."""
+    fd = memory_file()
+    write(fd, data)
+    return Message(fd, data, len(data))

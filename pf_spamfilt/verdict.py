@@ -1,0 +1,99 @@
+"""What spamc said, and whether its answer can be trusted with the message.
+
+The scanner is not trusted: its answer is used only if every header field of the original that SpamAssassin leaves
+alone, and all that follows the header, is in it, byte for byte. Anything else raises ScanFailed.
+"""
+
+from pf_spamfilt import headers
+from pf_spamfilt.exits import ScanFailed
+
+HAM, SPAM = 0, 1
+# SpamAssassin's rewrite_header may change these three.
+_REWRITABLE = (b"subject", b"from", b"to")
+
+
+class Verdict:
+    """Spam or not, and why: score and required score (str as printed, "" if not told), names of tests (str)."""
+
+    __slots__ = ("required", "score", "spam", "tests")
+
+    def __init__(self, spam: bool, score: str = "", required: str = "", tests: str = "") -> None:
+        self.spam = spam
+        self.score = score
+        self.required = required
+        self.tests = tests
+
+
+def judge(status: int, answer: bytes, original: bytes) -> Verdict:
+    """Return the verdict of `spamc -E`, which exited with `status` HAM or SPAM and wrote `answer`.
+
+    `original` is what it was given: a message without X-Spam-* fields, so that any in the answer are SpamAssassin's.
+    """
+    if not answer:
+        raise ScanFailed("spamc returned nothing")
+    fields, rest = headers.split(answer)
+    if not fields:
+        raise ScanFailed("spamc returned something without a header")
+    if not (_is_same_message(fields, rest, original) or (status == SPAM and _is_wrapped(answer, original))):
+        raise ScanFailed("spamc did not return the whole message")
+    return _read_status(status == SPAM, fields)
+
+
+def _is_same_message(fields: list[bytes], rest: bytes, original: bytes) -> bool:
+    """Tell whether the answer is the original with fields added, and at most those changed that may be."""
+    original_fields, original_rest = headers.split(original)
+    if _without_separator(rest) != _without_separator(original_rest):
+        return False
+    remaining = iter([field.replace(b"\r\n", b"\n") for field in fields])
+    return all(
+        field.replace(b"\r\n", b"\n") in remaining
+        for field in original_fields
+        if headers.name_of(field) not in _REWRITABLE
+    )
+
+
+def _without_separator(rest: bytes) -> bytes:
+    """Take the empty line off: SpamAssassin gives it, and the header, the line ends of the message's first line."""
+    return rest[2:] if rest.startswith(b"\r\n") else rest.removeprefix(b"\n")
+
+
+def _is_wrapped(answer: bytes, original: bytes) -> bool:
+    """Tell whether the answer is a report with the original attached whole (report_safe 1 and 2)."""
+    if original.startswith(b"From "):
+        original = original.partition(b"\n")[2]
+    start = answer.find(original)
+    end = start + len(original)
+    return (
+        start > 0
+        and b"x-spam-type=original" in answer[:start]
+        and answer[:start].endswith((b"\n\n", b"\n\r\n"))
+        and answer.startswith((b"\n--", b"\r\n--"), end)
+    )
+
+
+def _read_status(spam: bool, fields: list[bytes]) -> Verdict:
+    """Read X-Spam-Status, as SpamAssassin writes it by default; the user's preferences may have removed it."""
+    for field in fields:
+        if headers.name_of(field) == b"x-spam-status":
+            words = headers.value_of(field).decode("utf-8", "replace").split(" ")
+            if words[0].rstrip(",") == ("No" if spam else "Yes"):
+                raise ScanFailed("spamc's exit status and its X-Spam-Status contradict each other")
+            found = _assignments(words)
+            score = found.get("score") or found.get("hits", "")
+            return Verdict(spam, score, found.get("required", ""), found.get("tests", ""))
+    return Verdict(spam)
+
+
+def _assignments(words: list[str]) -> dict[str, str]:
+    """Collect `key=value` words; a value that ends in a comma, as a folded list of tests does, goes on."""
+    found: dict[str, str] = {}
+    key = ""
+    for word in words:
+        if key and found[key].endswith(","):
+            found[key] += word
+        else:
+            name, equals, value = word.partition("=")
+            key = name if equals else ""
+            if key:
+                found[key] = value
+    return found
