@@ -4,6 +4,6 @@ import sys
 
 sys.path.insert(0, __file__.rpartition("/pf_spamfilt/")[0])
 
-from pf_spamfilt import door  # noqa: E402  (only now can it be found)
+from pf_spamfilt import door
 
 door.main()

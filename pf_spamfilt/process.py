@@ -4,7 +4,7 @@ A program runs in a process group of its own, so that it can be ended with all t
 fresh shell would set them, whatever our caller ignored or blocked.
 """
 
-import _signal  # what `signal` wraps in enums, which cost more than all our own modules
+import _signal  # type: ignore[import-not-found]  # `signal` without its enums, which cost more than our modules
 import os
 import select
 import time
@@ -43,9 +43,7 @@ def prepare() -> None:
 
 def hold_signals() -> None:
     """Let no signal but SIGKILL end this process from now on: what it says next must be true."""
-    _signal.pthread_sigmask(
-        _signal.SIG_BLOCK, (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT)
-    )
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT))
 
 
 def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit: int = OUTPUT_LIMIT) -> Finished:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def command(envelope: Envelope, sendmail: list[str]) -> list[bytes]:
     """Return sendmail's argv; -i whatever the settings say, as without it a line with a dot ends the message."""
     argv = [os.fsencode(word) for word in sendmail]
-    argv += [b"-i", b"-f", for_sendmail(envelope.sender), b"--"]
+    if b"-i" not in argv:
+        argv.append(b"-i")
+    argv += [b"-f", for_sendmail(envelope.sender), b"--"]
     return argv + [for_sendmail(recipient) for recipient in envelope.recipients]
 
 

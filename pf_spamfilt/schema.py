@@ -105,7 +105,7 @@ def compile_file(source: str) -> str:
     file = os.stat(source)
     target = source + settings.COMPILED_SUFFIX
     new = f"{target}.{os.getpid()}"
-    data = marshal.dumps((settings.stamp(file), read(source)))
+    data = marshal.dumps((settings.stamp(file), read(source)))  # type: ignore[arg-type]  # texts, numbers, lists of them
     with open(new, "xb") as output:
         output.write(data)
         os.fchmod(output.fileno(), 0o644)

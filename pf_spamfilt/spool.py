@@ -31,6 +31,7 @@ class Message:
 
     @property
     def in_memory(self) -> bool:
+        """Whether all of it is at hand in `head`: it is not larger than the limit for a scan."""
         return len(self.head) == self.size
 
 

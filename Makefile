@@ -1,0 +1,62 @@
+# make install, make demo, make test: each installs what it needs. `make help` lists all.
+
+PREFIX = /usr/local
+# The interpreter of the installed command: /usr/bin/python3 or another that unprivileged accounts can start.
+PYTHON =
+VENV = .venv
+DEBS = postfix spamd spamc
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: install
+install: ## install below PREFIX (/usr/local), in DESTDIR if given
+	@PYTHON='$(PYTHON)' scripts/install.sh '$(DESTDIR)' '$(PREFIX)'
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` put below PREFIX
+	rm -rf '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt' '$(DESTDIR)$(PREFIX)/share/man/man1/pf-spamfilt.1'
+
+.PHONY: demo
+demo: packages ## send mail through a private Postfix and spamd, and show what comes out
+	@python3 -m lab.demo
+
+.PHONY: packages
+packages:
+	@lab/packages.sh $(DEBS) python3-venv
+
+$(VENV)/done: pyproject.toml
+	@lab/packages.sh python3-venv
+	@echo 'making $(VENV): the tools of the tests'
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check click coverage hatchling hypothesis mypy pytest ruff
+	@touch $@
+
+.PHONY: lint
+lint: $(VENV)/done ## ruff, mypy, mandoc
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	mandoc -T lint -W warning man/*
+
+.PHONY: test
+test: packages $(VENV)/done ## all tests, and lint; as root, for the servers
+	@lab/packages.sh mandoc man-db strace
+	@$(MAKE) --no-print-directory lint
+	$(VENV)/bin/coverage run -m pytest
+	@$(VENV)/bin/coverage report --skip-empty
+
+.PHONY: bench
+bench: packages $(VENV)/done ## speed and memory, as ratios against the shell script
+	@python3 -m bench
+
+.PHONY: faults
+faults: packages ## the table of faults, for this filter, the shell script and spamc -e
+	@python3 -m lab.faults
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

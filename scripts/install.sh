@@ -1,0 +1,85 @@
+#!/bin/sh
+# install.sh DESTDIR PREFIX: install pf-spamfilt, with a Python environment of its own, and try it. Called by make.
+#
+# The command runs as an account that may write nothing and read little: so the interpreter must be one that such an
+# account can start, and all bytecode is compiled here. Before this says "installed" it has run the command as one.
+set -eu
+
+destdir=$1 prefix=$2
+root=$destdir$prefix
+venv=$root/lib/pf-spamfilt
+new=$venv.new
+here=$(cd "$(dirname "$0")/.." && pwd)
+
+die() {
+    echo "install: $*" >&2
+    exit 1
+}
+
+# Run a command as nobody, if we are root; otherwise there is nobody else to try.
+as_nobody() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
+    else
+        "$@"
+    fi
+}
+
+usable() {
+    (cd / && as_nobody "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))') 2>/dev/null
+}
+
+find_python() {
+    for python in ${PYTHON:-/usr/bin/python3 /usr/local/bin/python3 "$(command -v python3 || :)"}; do
+        [ -x "$python" ] && usable "$python" && return
+    done
+    die "no Python 3.11 or later that an unprivileged account can start (looked at ${PYTHON:-/usr/bin/python3,
+/usr/local/bin/python3 and python3 in PATH}). Install python3 from your distribution, or name one: make install PYTHON=/path/python3"
+}
+
+make_venv() {
+    rm -rf "$new"
+    mkdir -p "$root/lib"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        "$here/lab/packages.sh" python3-venv || die "$python cannot make virtual environments: install python3-venv"
+    fi
+    "$python" -m venv "$new"
+    "$new/bin/python3" -I -m pip install -q --disable-pip-version-check --no-compile "$here" ||
+        die "pip could not install pf-spamfilt and click: see above"
+    # What is left is only what the command needs; the scripts of a venv would name this folder.
+    "$new/bin/python3" -I -m pip uninstall -q -y --disable-pip-version-check setuptools pip 2>/dev/null || :
+    find "$new/bin" -type f -delete
+    "$python" -I -m compileall -q -s "$new" -p "$prefix/lib/pf-spamfilt" "$new/lib" || die "cannot compile the package"
+}
+
+# An earlier version serves mail until the new one is complete; mail that meets the gap of two renames is deferred.
+place() {
+    install -d "$root/bin" "$root/share/man/man1"
+    rm -rf "$venv.old"
+    [ ! -e "$venv" ] || mv "$venv" "$venv.old"
+    mv "$new" "$venv"
+    rm -rf "$venv.old"
+    install -m 0644 "$here/man/pf-spamfilt.1" "$root/share/man/man1/pf-spamfilt.1"
+    install -m 0755 "$here/bin/pf-spamfilt" "$root/bin/.pf-spamfilt.new"
+    mv "$root/bin/.pf-spamfilt.new" "$root/bin/pf-spamfilt"
+}
+
+# The form for people must answer, and the one for mail must refuse an empty command line with a deferral.
+try() {
+    version=$(cd / && as_nobody "$root/bin/pf-spamfilt" --version </dev/null 2>&1) ||
+        die "an unprivileged account cannot run $root/bin/pf-spamfilt: $version
+(every folder on the way to it must be open to all: chmod a+rx)"
+    answer=$(cd / && as_nobody "$root/bin/pf-spamfilt" </dev/null 2>&1) && die "the command accepts no arguments"
+    case $answer in
+    4.3.5*) ;;
+    *) die "the command does not work as an unprivileged account: $answer" ;;
+    esac
+}
+
+umask 022
+find_python
+make_venv
+place
+try
+echo "installed: $version at $prefix/bin/pf-spamfilt, run by $python"
+[ "$(id -u)" = 0 ] || echo "install: not root, so it was not tried as the account that Postfix will use"
