@@ -28,7 +28,7 @@ def split(message: bytes) -> tuple[list[bytes], bytes]:
             starts.append(position)
         position = end
     ends = [*starts[1:], position]
-    return [message[start:end] for start, end in zip(starts, ends, strict=True)], message[position:]
+    return [message[start:end] for start, end in zip(starts, ends, strict=False)], message[position:]
 
 
 def _begins_field(line: bytes, first: bool) -> bool:

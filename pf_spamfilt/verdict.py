@@ -40,7 +40,7 @@ def judge(status: int, answer: bytes, original: bytes) -> Verdict:
 
 
 def _is_same_message(fields: list[bytes], rest: bytes, original: bytes) -> bool:
-    """Tell whether the answer is the original with fields added, and at most those changed that may be."""
+    """Tell whether fields and rest are the original's, with fields added, and at most those changed that may be."""
     original_fields, original_rest = headers.split(original)
     if _without_separator(rest) != _without_separator(original_rest):
         return False
@@ -48,8 +48,13 @@ def _is_same_message(fields: list[bytes], rest: bytes, original: bytes) -> bool:
     return all(
         field.replace(b"\r\n", b"\n") in remaining
         for field in original_fields
-        if headers.name_of(field) not in _REWRITABLE
+        if not _is_changeable(headers.name_of(field))
     )
+
+
+def _is_changeable(name: bytes) -> bool:
+    """Tell whether SpamAssassin may change a field; a name with a blank is an mbox "From " line, which it may drop."""
+    return name in _REWRITABLE or b" " in name
 
 
 def _without_separator(rest: bytes) -> bytes:
@@ -58,17 +63,12 @@ def _without_separator(rest: bytes) -> bytes:
 
 
 def _is_wrapped(answer: bytes, original: bytes) -> bool:
-    """Tell whether the answer is a report with the original attached whole (report_safe 1 and 2)."""
-    if original.startswith(b"From "):
-        original = original.partition(b"\n")[2]
-    start = answer.find(original)
-    end = start + len(original)
-    return (
-        start > 0
-        and b"x-spam-type=original" in answer[:start]
-        and answer[:start].endswith((b"\n\n", b"\n\r\n"))
-        and answer.startswith((b"\n--", b"\r\n--"), end)
-    )
+    """Tell whether the answer is a report that ends with the original as an attachment (report_safe 1 and 2)."""
+    _, _, part = answer.partition(b"x-spam-type=original")
+    line_end = b"\r\n" if part.endswith(b"\r\n") else b"\n"
+    _, found, attached = part.partition(line_end * 2)
+    attached, boundary, _ = attached.rpartition(line_end + b"--")
+    return found != b"" and boundary != b"" and _is_same_message(*headers.split(attached), original)
 
 
 def _read_status(spam: bool, fields: list[bytes]) -> Verdict:
