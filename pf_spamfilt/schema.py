@@ -48,7 +48,7 @@ def _command(value: object) -> str:
 
 
 def _servers(value: object) -> str:
-    pattern = r"/[^\s]+|(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?|[0-9A-Fa-f:.]+"
+    pattern = r"/\S+|(\[[0-9A-Fa-f:.]+\]|\w[\w.-]*)(:\d{1,5})?|[0-9A-Fa-f:.]+"
     good = _is_texts(value) and all(re.fullmatch(pattern, server) for server in value)  # type: ignore[attr-defined]
     return "" if good else 'a list of "host", "host:port", "[address]:port" or "/path/of/socket"'
 

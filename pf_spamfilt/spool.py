@@ -20,19 +20,18 @@ _CHUNK = 65536
 
 
 class Message:
-    """A whole message in the file `fd`: `size` bytes, of which `head` holds the first, all of them if `in_memory`."""
+    """A whole message in the file `fd`: `size` bytes, of which `head` holds the first, all of them if `in_memory`.
 
-    __slots__ = ("fd", "head", "size")
+    In memory is what is not larger than the limit for a scan.
+    """
 
-    def __init__(self, fd: int, head: bytes, size: int) -> None:
+    __slots__ = ("fd", "head", "in_memory", "size")
+
+    def __init__(self, fd: int, head: bytes, size: int, in_memory: bool) -> None:
         self.fd = fd
         self.head = head
         self.size = size
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether all of it is at hand in `head`: it is not larger than the limit for a scan."""
-        return len(self.head) == self.size
+        self.in_memory = in_memory
 
 
 class Feeder:
@@ -112,12 +111,12 @@ def read(source: int, limit: int, deadline: float) -> Message:
             break
     if not start:
         raise Deferred("the message is empty")
-    head = bytes(start)
-    fd = memory_file() if len(head) <= limit else disk_file()
+    head, in_memory = bytes(start), len(start) <= limit
+    fd = memory_file() if in_memory else disk_file()
     write(fd, head)
     for chunk in chunks:
         write(fd, chunk)
-    return Message(fd, head, os.fstat(fd).st_size)
+    return Message(fd, head, os.fstat(fd).st_size, in_memory)
 
 
 def _chunks(source: int, deadline: float) -> "Iterator[bytes]":
@@ -153,11 +152,11 @@ def without_forgery(message: Message) -> Message:
 def from_file(fd: int, in_memory: bool) -> Message:
     """Return what is in the file `fd` as a message, its bytes at hand if `in_memory`."""
     size = os.fstat(fd).st_size
-    return Message(fd, os.pread(fd, size, 0) if in_memory else b"", size)
+    return Message(fd, os.pread(fd, size, 0) if in_memory else b"", size, in_memory)
 
 
 def from_bytes(data: bytes) -> Message:
     """Return `data` as a message in memory."""
     fd = memory_file()
     write(fd, data)
-    return Message(fd, data, len(data))
+    return Message(fd, data, len(data), in_memory=True)

@@ -1,0 +1,105 @@
+"""process.py: programs are started with files, ended by a deadline, and leave nothing behind."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from pf_spamfilt import process, spool
+from pf_spamfilt.exits import Deferred
+
+
+@pytest.fixture
+def stdin():
+    return spool.from_bytes(b"some input\n").fd
+
+
+def soon():
+    return time.monotonic() + 10
+
+
+def shell(script):
+    return [b"/bin/sh", b"-c", script.encode()]
+
+
+def processes_of_group(group):
+    """Processes of a group that are not zombies."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                state, _, pgrp = file.read().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(pgrp) == group and state != "Z":
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 75", 75), ("kill -9 $$", -9), ("kill -15 $$", -15)]
+)
+def test_status_is_the_exit_status_or_minus_the_signal(stdin, script, status):
+    assert process.run(shell(script), stdin, soon()).status == status
+
+
+def test_output_is_captured_and_stdin_is_read_from_its_start(stdin):
+    for _ in range(2):
+        ended = process.run(shell("cat; echo error >&2"), stdin, soon())
+        assert ended.said == b"some input\nerror\n"
+
+
+def test_stdout_goes_to_its_own_file_and_only_stderr_is_captured(stdin):
+    output = spool.memory_file()
+    ended = process.run(shell("cat; echo error >&2"), stdin, soon(), output)
+    assert (os.pread(output, 100, 0), ended.said) == (b"some input\n", b"error\n")
+
+
+@pytest.mark.parametrize("name", [b"/nonexistent", b"/etc/passwd", b"/"])
+def test_a_program_that_cannot_start_defers_and_is_named(stdin, name):
+    with pytest.raises(Deferred, match=f"cannot run {name.decode()}: "):
+        process.run([name], stdin, soon())
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 60", "trap '' TERM; sleep 60", "sleep 60 & sleep 60", "(trap '' TERM; sleep 60) & sleep 60"],
+    ids=["plain", "ignores-term", "with-child", "child-ignores-term"],
+)
+def test_past_its_deadline_a_program_and_its_children_are_ended(stdin, tmp_path, script):
+    started = time.monotonic()
+    with pytest.raises(process.TimedOut, match="/bin/sh took too long"):
+        process.run(shell(f"echo $$ > {tmp_path}/pid; {script}"), stdin, started + 0.3)
+    assert time.monotonic() - started < 0.3 + 2 * process.GRACE + 1
+    assert processes_of_group(int((tmp_path / "pid").read_text())) == []
+
+
+def test_a_program_that_writes_without_end_is_ended(stdin):
+    with pytest.raises(process.TimedOut, match="wrote without end"):
+        process.run([b"/usr/bin/yes"], stdin, soon())
+
+
+def test_a_program_has_signals_as_if_nobody_had_ignored_or_blocked_them(stdin):
+    before = [
+        (number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
+    ]
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        process.prepare()
+        ended = process.run(shell("grep Sig /proc/self/status"), stdin, soon())
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        for number, handler in before:
+            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    masks = dict(line.split(":\t") for line in ended.said.decode().splitlines())
+    assert int(masks["SigBlk"], 16) == 0
+    assert int(masks["SigIgn"], 16) & 0x7FFFFFFF == 0  # above that are glibc's own
+
+
+def test_without_pidfd_the_end_is_found_all_the_same(stdin, monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    assert process.run(shell("sleep 0.05; exit 3"), stdin, soon()).status == 3
+    with pytest.raises(process.TimedOut):
+        process.run(shell("sleep 60"), stdin, time.monotonic() + 0.1)

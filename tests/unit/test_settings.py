@@ -1,0 +1,178 @@
+"""settings.py and schema.py: what the file may say, and which file is believed."""
+
+import marshal
+import os
+
+import pytest
+
+from pf_spamfilt import schema, settings
+from pf_spamfilt.exits import SettingsError
+
+
+@pytest.fixture
+def source(tmp_path):
+    file = tmp_path / "pf-spamfilt.toml"
+    file.write_text("[spamc]\ntimeout = 17\n")
+    return file
+
+
+def test_without_a_file_the_defaults_hold(tmp_path):
+    chosen = settings.load(str(tmp_path / "none.toml"))
+    assert (chosen.spamc.max_size, chosen.spamc.on_failure, chosen.limits.deadline) == (512000, "defer", 900)
+    assert chosen.sendmail.command == ["/usr/sbin/sendmail", "-G", "-i"]
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.toml: No such file"):
+        settings.load(str(tmp_path / "none.toml"), required=True)
+
+
+def test_what_the_file_does_not_say_is_the_default(source):
+    chosen = settings.load(str(source))
+    assert (chosen.spamc.timeout, chosen.spamc.max_size, chosen.note) == (17, 512000, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[spamc]\ntimout = 3", '[spamc] timout: there is no such key; did you mean "timeout"?'),
+        ("[spamd]\ntimeout = 3", '[spamd]: there is no such section; did you mean "spamc"?'),
+        ("timeout = 3", "timeout: there is no such key; there are recipient_delimiter"),
+        ("spamc = 3", "spamc: must be a section: [spamc]"),
+        ("[spamc]\ntimeout = 0", "[spamc] timeout: must be a number from 1 to 86400, not 0"),
+        ("[spamc]\ntimeout = true", "[spamc] timeout: must be a number from 1 to 86400, not True"),
+        ("[spamc]\ntimeout = '3'", "[spamc] timeout: must be a number from 1 to 86400, not '3'"),
+        ("[spamc]\nmax_size = 268435457", "[spamc] max_size: must be a number from 1 to 268435456"),
+        ("[spamc]\norder = 'x'", '[spamc] order: must be one of "listed", "random", not \'x\''),
+        ("[spamc]\ncommand = 'spamc'", "[spamc] command: must be a list of words, the first an absolute path"),
+        ("[spamc]\ncommand = ['spamc']", "[spamc] command: must be a list of words, the first an absolute path"),
+        ("[spamc]\ncommand = []", "[spamc] command: must be a list of words, the first an absolute path"),
+        ("[spamc]\nservers = ['a,b']", '[spamc] servers: must be a list of "host"'),
+        ("[spamc]\nservers = ['-e']", '[spamc] servers: must be a list of "host"'),
+        ("[spamc]\nservers = ['a:x']", '[spamc] servers: must be a list of "host"'),
+        ("[spamc]\nuser = '${name}'", "[spamc] user: must be text with the macros ${recipient}"),
+        ("[spamc]\nuser = '$user'", "[spamc] user: must be text with the macros ${recipient}"),
+        ("[sendmail]\ncommand = [1]", "[sendmail] command: must be a list of words"),
+        ("[log]\nfacility = 'male'", '[log] facility: must be one of "mail"'),
+        ("[log]\nfile = 'log'", "[log] file: must be an absolute path, or empty, not 'log'"),
+        ("[log]\nlevel = 4", "[log] level: must be a number from 0 to 3, not 4"),
+        ("[log]\nsyslog = 1", "[log] syslog: must be true or false, not 1"),
+        ("[spamc", "Expected ']'"),
+        ("a = '\x01'", "character"),
+    ],
+)
+def test_an_error_names_file_key_and_what_is_allowed(source, text, error):
+    source.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(str(source))
+    assert caught.value.text.startswith(f"{source}: ")
+    assert error in caught.value.text
+    assert (caught.value.status, caught.value.code) == (75, "4.3.5")
+
+
+def test_every_problem_is_found_not_only_the_first():
+    found = list(schema.problems({"": {"a": 1}, "spamc": {"timeout": 0, "order": 0}, "x": {}}))
+    assert len(found) == 4
+
+
+def test_the_defaults_pass_their_own_checks():
+    assert list(schema.problems(settings.DEFAULTS)) == []
+    assert {name: set(keys) for name, keys in schema.CHECKS.items()} == {
+        name: set(keys) for name, keys in settings.DEFAULTS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "server", ["host", "host:783", "192.0.2.1", "[2001:db8::1]:783", "2001:db8::1", "/run/spamd.sock"]
+)
+def test_servers_are_hosts_ports_and_sockets(source, server):
+    source.write_text(f'[spamc]\nservers = ["{server}"]')
+    assert settings.load(str(source)).spamc.servers == [server]
+
+
+def test_unreadable_bytes_are_an_error_that_names_the_file(source):
+    source.write_bytes(b"a = '\xff'")
+    with pytest.raises(SettingsError, match=r"pf-spamfilt\.toml"):
+        settings.load(str(source))
+
+
+def compiled(source):
+    """Compile, then give the compiled file other content than the source, to see which is read."""
+    target = schema.compile_file(str(source))
+    with open(target, "rb+") as file:
+        made, _ = marshal.loads(file.read())
+        file.seek(0)
+        file.write(marshal.dumps((made, {"spamc": {"timeout": 99}})))
+        file.truncate()
+    return target
+
+
+def test_a_fresh_compiled_file_is_read_instead_of_the_source(source):
+    compiled(source)
+    assert settings.load(str(source)).spamc.timeout == 99
+
+
+def test_compiling_keeps_what_the_source_says(source):
+    before = vars(settings.load(str(source)).spamc)
+    schema.compile_file(str(source))
+    assert vars(settings.load(str(source)).spamc) == before
+
+
+def _edited(source, target):
+    source.write_text("[spamc]\ntimeout = 170\n")
+
+
+def _touched(source, target):
+    os.utime(source, ns=(0, 0))
+
+
+def _writable_by_others(source, target):
+    os.chmod(target, 0o646)
+
+
+def _anothers(source, target):
+    os.chown(target, 65534, 65534)
+
+
+def _garbage(source, target):
+    with open(target, "wb") as file:
+        file.write(b"\xe3garbage")
+
+
+def _empty(source, target):
+    os.truncate(target, 0)
+
+
+def _of_another_version(source, target):
+    with open(target, "wb") as file:
+        file.write(marshal.dumps((("0.0", *settings.stamp(os.stat(source))[1:]), {})))
+
+
+def _a_fifo(source, target):
+    os.unlink(target)
+    os.mkfifo(target)
+
+
+@pytest.mark.parametrize(
+    "spoil", [_edited, _touched, _writable_by_others, _anothers, _garbage, _empty, _of_another_version, _a_fifo]
+)
+def test_a_stale_or_doubtful_compiled_file_is_only_slower(source, spoil):
+    target = compiled(source)
+    spoil(source, target)
+    chosen = settings.load(str(source))
+    assert chosen.spamc.timeout in (17, 170)
+    assert "compile it anew" in chosen.note
+
+
+def test_wrong_settings_are_not_compiled(source):
+    source.write_text("[spamc]\ntimeout = 0\n")
+    with pytest.raises(SettingsError):
+        schema.compile_file(str(source))
+    assert os.listdir(source.parent) == ["pf-spamfilt.toml"]
+
+
+def test_settings_are_in_postfix_own_directory(monkeypatch):
+    monkeypatch.setenv("MAIL_CONFIG", "/etc/postfix-in")
+    assert settings.path() == "/etc/postfix-in/pf-spamfilt.toml"
+    monkeypatch.delenv("MAIL_CONFIG")
+    assert settings.path() == "/etc/postfix/pf-spamfilt.toml"

@@ -1,0 +1,43 @@
+"""trace.py: what the Received fields tell."""
+
+import pytest
+
+from pf_spamfilt import headers, trace
+
+BY_SMTP = (
+    b"Received: from a.example (a.example [192.0.2.1])\n"
+    b"\tby mx.example (Postfix) with ESMTP id 4cDR2f5x\n"
+    b"\tfor <b@c>; now\n"
+)
+BY_US = b"Received: by mx.example (Postfix, from userid 110)\n\tid 4cDR2f5y; now\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (BY_SMTP, "4cDR2f5x"),
+        (b"Return-Path: <a>\n" + BY_US + BY_SMTP, "4cDR2f5y"),
+        (b"Received: from id by mx.example (Postfix) id ABC123; x\n", "ABC123"),
+        (b"Received: by mx.example; no such thing\n" + BY_SMTP, "NOQUEUE"),
+        (b"Received: by mx.example id a,b=c; x\n", "NOQUEUE"),
+        (b"Subject: no trace\n", "NOQUEUE"),
+        (b"", "NOQUEUE"),
+    ],
+)
+def test_queue_id_is_in_the_topmost_received_field(header, expected):
+    assert trace.queue_id(headers.split(header)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "loop"),
+    [
+        pytest.param([BY_US] * 3, True, id="three-passes"),
+        pytest.param([BY_US] * 2, False, id="two-passes"),
+        pytest.param([BY_US.replace(b"110", b"1100")] * 3, False, id="another-account"),
+        pytest.param([BY_US.replace(b"mx", host) for host in (b"a", b"b", b"c")], False, id="three-hosts-of-a-chain"),
+        pytest.param([BY_SMTP, BY_US, BY_US, BY_SMTP, BY_US], True, id="among-others"),
+        pytest.param([BY_SMTP.replace(b"(Postfix)", b"(Postfix, from userid 110)")] * 3, False, id="not-local"),
+    ],
+)
+def test_a_loop_is_one_host_taking_a_message_from_us_three_times(fields, loop):
+    assert trace.is_loop(fields, 110) is loop
