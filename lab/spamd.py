@@ -1,0 +1,147 @@
+"""A private spamd on a loopback port, with a handful of rules of its own instead of SpamAssassin's thousands.
+
+A message scores what its X-Test-Score field asks for (one of SCORES); the GTUBE test scores 1000; all else 0.
+It never asks DNS or another network service (-L), never learns, and reads no preferences of the host's
+accounts. Failures are LabErrors that show the end of spamd's log.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from lab.tools import ENVIRONMENT, LabError, free_port, tail, wait_until
+
+SCORES = (-5, 1, 3, 4, 6, 8, 12, 20)
+ACCOUNT = "nobody"
+GTUBE_RULE = r"/XJS\*C4JDBQADN1\.NSBN3\*2IDNEN\*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL\*C\.34X/"
+
+USUAL_FIELDS = """\
+required_score 5
+clear_headers
+add_header all Checker-Version SpamAssassin _VERSION_ on _HOSTNAME_
+add_header spam Flag _YESNOCAPS_
+add_header all Level _STARS(*)_
+add_header all Status "_YESNO_, score=_SCORE_ required=_REQD_ tests=_TESTS_ autolearn=no version=_VERSION_"
+clear_report_template
+report This message is _YESNO(probably,not)_ spam: _SCORE_ points, _REQD_ required.
+report Preview: _PREVIEW_
+report _SUMMARY_
+"""
+
+
+class Spamd:
+    """The private spamd of one lab."""
+
+    def __init__(self, lab: Path, children: int = 2, local_cf: str = "") -> None:
+        self.lab = lab
+        self.directory = lab / "spamassassin"
+        self.log_file = self.directory / "log" / "spamd.log"
+        self.children = children
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._make_directories()
+        self.configure(local_cf)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, as spamc -d and the filter's `servers` take it."""
+        return f"127.0.0.1:{self.port}"
+
+    def configure(self, local_cf: str = "") -> None:
+        """Write local.cf: the lab's, then these lines; restart() makes them hold."""
+        text = "use_bayes 0\nuse_auto_welcomelist 0\nreport_safe 0\nclear_trusted_networks\n" + local_cf
+        (self.directory / "site" / "local.cf").write_text(text, encoding="utf-8")
+
+    def preferences(self, user: str, text: str) -> None:
+        """Give a user (spamc --username) preferences of his own, which hold from the next message on."""
+        directory = self.directory / "users" / user
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "user_prefs").write_text(text, encoding="utf-8")
+
+    def start(self) -> None:
+        """Start it and return when it answers; does nothing when it runs already."""
+        if self._process is not None:
+            return
+        environment = ENVIRONMENT | {"HOME": str(self.directory)}
+        self._process = subprocess.Popen(
+            self._command(), cwd="/", env=environment, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        (self.lab / "spamd.pid").write_text(f"{self._process.pid}\n", encoding="ascii")
+        self.wait_ready()
+
+    def stop(self) -> None:
+        """End it in an orderly way; children and all are gone on return."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it and its children, in the middle of whatever they do."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop it and start it with local.cf as it is now."""
+        self.stop()
+        self.start()
+
+    def wait_ready(self, timeout: float = 60) -> None:
+        """Wait until it answers a PING."""
+        if not wait_until(lambda: self._ended() or self._answers(), timeout, pause=0.05) or self._ended():
+            raise LabError(f"spamd does not answer; its log:\n{tail(self.log_file)}")
+
+    def _command(self) -> list[str]:
+        place = self.directory
+        return [
+            "spamd", "-L", "-x", f"--username={ACCOUNT}", f"--syslog={self.log_file}",
+            f"--listen={self.address}", "--allowed-ips=127.0.0.1", f"--helper-home-dir={place}/home",
+            f"--configpath={place}/rules", f"--siteconfigpath={place}/site",
+            f"--virtual-config-dir={place}/users/%u",
+            f"--min-children={self.children}", f"--max-children={self.children}",
+        ]  # fmt: skip
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        if process.poll() is None:
+            os.killpg(process.pid, how)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        (self.lab / "spamd.pid").unlink()
+
+    def _ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
+                client.sendall(b"PING SPAMC/1.5\r\n\r\n")
+                return b"PONG" in client.recv(100)
+        except OSError:
+            return False
+
+    def _make_directories(self) -> None:
+        for name in ("rules", "site", "users", "home", "log"):
+            (self.directory / name).mkdir(parents=True)
+        for name in ("home", "log"):
+            shutil.chown(self.directory / name, ACCOUNT)
+        for file in Path("/etc/spamassassin").glob("*.pre"):
+            shutil.copy(file, self.directory / "site")
+        (self.directory / "rules" / "lab.cf").write_text(rules(), encoding="utf-8")
+
+
+def rules() -> str:
+    """Return the lab's rules: SpamAssassin's usual header fields, a rule for each of SCORES, and GTUBE."""
+    lines = [USUAL_FIELDS]
+    for score in SCORES:
+        name = f"T_{score}".replace("-", "MINUS_")
+        lines += [f"header {name} X-Test-Score =~ /^\\s*{score}\\s*$/", f"score {name} {score}"]
+        lines += [f"describe {name} The message asks for {score} points"]
+    lines += [f"body GTUBE {GTUBE_RULE}", "describe GTUBE Generic test for unsolicited bulk e-mail"]
+    lines += ["tflags GTUBE userconf noautolearn", "score GTUBE 1000", ""]
+    return "\n".join(lines)

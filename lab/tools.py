@@ -1,0 +1,58 @@
+"""What the parts of the lab share: its error, running commands, waiting, free ports.
+
+Commands get a small fixed environment, never the caller's: a MAIL_CONFIG or LANG set there must not reach
+them. Failures are raised as LabError, with the command's own words.
+"""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
+
+
+class LabError(Exception):
+    """The lab cannot do what was asked; the text says why and, where there is one, the remedy."""
+
+
+def run(command: Sequence[str | Path], cwd: Path | str = "/", timeout: float = 120) -> str:
+    """Run a command to its end and return what it printed; raise LabError unless its status is 0."""
+    shown = " ".join(map(str, command))
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, env=ENVIRONMENT, timeout=timeout, check=False, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LabError(f"{shown}: {error}") from error
+    if done.returncode != 0:
+        raise LabError(f"{shown}: status {done.returncode}\n{done.stdout.strip()}")
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, pause: float = 0.02) -> bool:
+    """Ask again and again until the condition holds; false if it still does not after timeout seconds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def tail(file: Path, lines: int = 30) -> str:
+    """Return the last lines of a text file, or an empty string when there is none."""
+    if not file.exists():
+        return ""
+    return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
