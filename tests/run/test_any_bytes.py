@@ -1,0 +1,64 @@
+"""For any message and any answer of spamc: what is queued holds the original's body, or nothing is queued."""
+
+import subprocess
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pf_spamfilt import headers
+
+SPAMC = '#!/bin/sh\ncat >/dev/null\ncat "$MAIL_CONFIG/answer"\nexit "$(cat "$MAIL_CONFIG/status")"\n'
+SENDMAIL = '#!/bin/sh\ncat > "$MAIL_CONFIG/queued"\n'
+MARK = b"X-Spam-Status: No, score=0.1 required=5.0 tests=none\n"
+LINES = st.sampled_from(
+    [b"Subject: x\n", b"X-Spam-Flag: YES\n", b" folded\n", b"\n", b"body\n", b"\r\n", b".\n", b"\0"]
+)
+MESSAGES = st.one_of(st.binary(min_size=1), st.lists(LINES, min_size=1).map(b"".join))
+
+
+@pytest.fixture
+def site(tmp_path):
+    for name, text in (("spamc", SPAMC), ("sendmail", SENDMAIL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    commands = f'[spamc]\ncommand = ["{tmp_path}/spamc"]\n[sendmail]\ncommand = ["{tmp_path}/sendmail"]\n'
+    (tmp_path / "pf-spamfilt.toml").write_text(commands + "[log]\nsyslog = false\n")
+    return tmp_path
+
+
+@st.composite
+def answers(draw, message):
+    """An answer: right, or the message cut, grown, or changed, or something else."""
+    kind = draw(st.sampled_from(["right", "cut", "grown", "other", "bare"]))
+    if kind == "right":
+        return MARK + message
+    if kind == "cut":
+        return MARK + message[: draw(st.integers(0, len(message) - 1))]
+    if kind == "grown":
+        return MARK + message + draw(st.binary(min_size=1))
+    return message if kind == "bare" else draw(MESSAGES)
+
+
+@given(data=st.data(), message=MESSAGES, status=st.sampled_from([0, 0, 0, 1, 69]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_queued_holds_the_original_body_or_nothing_is_queued(command, site, data, message, status):
+    answer = data.draw(answers(message))
+    (site / "answer").write_bytes(answer)
+    (site / "status").write_text(str(status))
+    (site / "queued").unlink(missing_ok=True)
+    done = subprocess.run(
+        [command, "jane@example.com", "joe@example.net"],
+        input=message,
+        capture_output=True,
+        timeout=30,
+        env={"MAIL_CONFIG": str(site), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode in (0, 75)
+    if done.returncode == 75:
+        assert not (site / "queued").exists()
+        assert done.stdout.startswith(b"4.")
+        return
+    queued = (site / "queued").read_bytes()
+    assert queued == answer
+    assert queued.endswith(headers.split(message)[1].removeprefix(b"\r\n").removeprefix(b"\n"))
