@@ -123,6 +123,10 @@ class MailHost:
             cwd=self.directory / "queue", capture_output=True, check=False, **options,
         )  # fmt: skip
 
+    def filter_processes(self, name: str = "") -> list[int]:
+        """Return the processes of the filter's account, or those that run a program of this name."""
+        return [pid for pid in _processes_of(self.number) if name in ("", program_name(pid))]
+
     def _prepare(self) -> None:
         if os.geteuid() != 0:
             raise LabError(namespace.REMEDY)
@@ -185,10 +189,26 @@ def _interrupt(_number: int, _frame: types.FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def program_name(pid: int) -> str:
+    """Return the name of the program that a process runs; empty if the process is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    return ""
+
+
 def _kill_all_of(number: int) -> None:
     """Kill what the filter's account still runs in this namespace: a filter outlives Postfix's stopping."""
+    for pid in _processes_of(number):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes_of(number: int) -> list[int]:
+    """Return the processes of an account in this namespace."""
     ours = os.readlink("/proc/self/ns/mnt")
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if entry.stat().st_uid == number and os.readlink(entry / "ns/mnt") == ours:
-                os.kill(int(entry.name), signal.SIGKILL)
+                found.append(int(entry.name))
+    return found

@@ -17,20 +17,29 @@ class Refused(LabError):
     """The server answered with something else than success."""
 
 
-def send(port: int, message: bytes, recipients: Sequence[str], sender: str) -> str:
+def send(port: int, message: bytes, recipients: Sequence[str], sender: str, *, chunked: bool = False) -> str:
     """Send a message and return the queue id that Postfix gave it.
 
     The sender may be empty (null sender). Addresses are in SMTP's form, with quotes where the local part
-    needs them; 8-bit bytes in them may be surrogate escapes. SMTPUTF8 is asked for when one is not ASCII.
+    needs them; 8-bit bytes in them may be surrogate escapes. SMTPUTF8 is asked for when one is not ASCII and
+    the server offers it.
+    Chunked (BDAT, RFC 3030), the last line need not end with a line break.
     """
-    options = " BODY=8BITMIME" + ("" if "".join([sender, *recipients]).isascii() else " SMTPUTF8")
     with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=60) as client:
         client.ehlo()
+        unicode = not "".join([sender, *recipients]).isascii() and client.has_extn("smtputf8")
+        options = " BODY=8BITMIME" + (" SMTPUTF8" if unicode else "")
         _command(client, f"MAIL FROM:<{sender}>{options}")
         for recipient in recipients:
             _command(client, f"RCPT TO:<{recipient}>")
-        code, reply = client.data(re.sub(rb"(?<!\r)\n", b"\r\n", message))
+        lines = re.sub(rb"(?<!\r)\n", b"\r\n", message)
+        code, reply = _bdat(client, lines) if chunked else client.data(lines)
     return _queue_id(code, reply)
+
+
+def _bdat(client: smtplib.SMTP, chunk: bytes) -> tuple[int, bytes]:
+    client.send(b"BDAT %d LAST\r\n" % len(chunk) + chunk)
+    return client.getreply()
 
 
 def _command(client: smtplib.SMTP, line: str) -> None:

@@ -5,11 +5,13 @@ It never asks DNS or another network service (-L), never learns, and reads no pr
 accounts. Failures are LabErrors that show the end of spamd's log.
 """
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from lab.tools import ENVIRONMENT, LabError, free_port, tail, wait_until
@@ -39,6 +41,7 @@ class Spamd:
         self.lab = lab
         self.directory = lab / "spamassassin"
         self.log_file = self.directory / "log" / "spamd.log"
+        self.socket = self.directory / "spamd.socket"
         self.children = children
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,6 +89,15 @@ class Spamd:
         self.stop()
         self.start()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it and its children stand still inside the with block: connections are taken, and never answered."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until it answers a PING."""
         if not wait_until(lambda: self._ended() or self._answers(), timeout, pause=0.05) or self._ended():
@@ -95,11 +107,16 @@ class Spamd:
         place = self.directory
         return [
             "spamd", "-L", "-x", f"--username={ACCOUNT}", f"--syslog={self.log_file}",
-            f"--listen={self.address}", "--allowed-ips=127.0.0.1", f"--helper-home-dir={place}/home",
+            f"--listen={self.address}", f"--listen={self.socket}", "--allowed-ips=127.0.0.1",
+            f"--helper-home-dir={place}/home",
             f"--configpath={place}/rules", f"--siteconfigpath={place}/site",
             f"--virtual-config-dir={place}/users/%u",
             f"--min-children={self.children}", f"--max-children={self.children}",
         ]  # fmt: skip
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:

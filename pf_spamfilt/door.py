@@ -3,22 +3,19 @@
 import os
 import sys
 
-from pf_spamfilt import exits
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-# The launcher takes this status, not 0, for success: an interpreter that ends before it came here exits 0 too.
-LAUNCHED_OK = 100
+# The launcher takes this off again, and believes no smaller status: an interpreter that never came here exits 0, too.
+LAUNCHED = 100
 
 
 def main() -> "NoReturn":
     """Run the command line and end the process, without the interpreter's own end, which could change the status."""
     _open_descriptors()
     status = run(sys.argv[1:])
-    launched = "pf_spamfilt" in sys._xoptions
-    os._exit(LAUNCHED_OK if status == exits.OK and launched else status)
+    os._exit(status + LAUNCHED if "pf_spamfilt" in sys._xoptions else status)
 
 
 def run(arguments: list[str]) -> int:

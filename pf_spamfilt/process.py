@@ -18,7 +18,15 @@ GRACE = 2.0
 OUTPUT_LIMIT = 1 << 20
 _SAID = 4096
 _WAKE = 0.2
-_RESET = (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD, _signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
+_RESET = (
+    _signal.SIGCHLD,
+    _signal.SIGHUP,
+    _signal.SIGINT,
+    _signal.SIGPIPE,
+    _signal.SIGQUIT,
+    _signal.SIGTERM,
+    _signal.SIGXFSZ,
+)
 
 
 class Finished:
@@ -36,9 +44,9 @@ class TimedOut(Deferred):
 
 
 def prepare() -> None:
-    """Undo what a caller may have ignored: without SIGCHLD a program's status is lost, without SIGINT ^C is."""
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    """Undo what a caller may have ignored: without SIGCHLD a program's status is lost, without the others ^C is."""
+    for signal in (_signal.SIGCHLD, _signal.SIGINT, _signal.SIGQUIT):
+        _signal.signal(signal, _signal.SIG_DFL)
 
 
 def hold_signals() -> None:

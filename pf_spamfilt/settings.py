@@ -99,6 +99,8 @@ def load(source: str, required: bool = False) -> Settings:
         return Settings({})
     except OSError as error:
         raise SettingsError(f"{source}: {error.strerror}") from None
+    if not stat.S_ISREG(file.st_mode):
+        raise SettingsError(f"{source}: is not a regular file")
     values = _read_compiled(source, file)
     if values is not None:
         return Settings(values)

@@ -16,10 +16,11 @@ die() {
     exit 1
 }
 
-# Run a command as nobody, if we are root; otherwise there is nobody else to try.
+# Run a command as nobody, if we are root; otherwise there is nobody else to try. The shell between is without the
+# capabilities with which setpriv itself would start anything.
 as_nobody() {
     if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
+        setpriv --reuid=65534 --regid=65534 --clear-groups -- /bin/sh -c 'exec "$0" "$@"' "$@"
     else
         "$@"
     fi

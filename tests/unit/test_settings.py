@@ -96,6 +96,13 @@ def test_unreadable_bytes_are_an_error_that_names_the_file(source):
         settings.load(str(source))
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_an_error_not_a_wait(tmp_path, make):
+    make(tmp_path / "pf-spamfilt.toml")
+    with pytest.raises(SettingsError, match=r"pf-spamfilt\.toml: is not a regular file"):
+        settings.load(f"{tmp_path}/pf-spamfilt.toml")
+
+
 def compiled(source):
     """Compile, then give the compiled file other content than the source, to see which is read."""
     target = schema.compile_file(str(source))

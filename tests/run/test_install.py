@@ -1,0 +1,153 @@
+"""make install, make uninstall, pip install: what lands where, and that it was tried before it is called done."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lab.tools import PROJECT
+
+NOBODY = 65534
+
+
+def make(*arguments, check=True):
+    done = subprocess.run(
+        ["make", "-C", PROJECT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert not check or done.returncode == 0, done.stdout
+    return done
+
+
+def works(command):
+    """Tell whether an unprivileged account gets an answer, and a deferral for an empty command line."""
+    drop = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/", "env": {}, "capture_output": True}
+    version = subprocess.run([command, "--version"], stdin=subprocess.DEVNULL, **drop)
+    empty = subprocess.run([command], stdin=subprocess.DEVNULL, **drop)
+    return version.returncode == 0 and empty.returncode == 75 and empty.stdout.startswith(b"4.3.5 ")
+
+
+@pytest.fixture
+def folder(tmp_path_factory):
+    """An empty folder that every account can enter."""
+    folder = tmp_path_factory.mktemp("install")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, PROJECT], check=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_installed_command_works_as_an_unprivileged_account(command):
+    assert works(command)
+
+
+def test_a_symbolic_link_to_the_command_works(command, folder):
+    (folder / "link").symlink_to(command)
+    (folder / "again").symlink_to("link")
+    assert works(folder / "again")
+
+
+def test_all_bytecode_is_compiled_as_the_account_cannot_write_it(prefix):
+    package = next((prefix / "lib/pf-spamfilt/lib").glob("python3*/site-packages/pf_spamfilt"))
+    sources = {path.stem for path in package.glob("*.py")}
+    assert {path.name.split(".")[0] for path in (package / "__pycache__").iterdir()} == sources
+
+
+def test_man_finds_the_page(prefix):
+    done = subprocess.run(
+        ["man", "-w", "pf-spamfilt"], env={"PATH": f"{prefix}/bin:/usr/bin:/bin"}, capture_output=True
+    )
+    assert done.stdout.decode().strip() == f"{prefix}/share/man/man1/pf-spamfilt.1"
+
+
+def test_destdir_is_honoured_and_named_nowhere(folder):
+    make("install", f"DESTDIR={folder}", "PREFIX=/opt/filter")
+    assert works(folder / "opt/filter/bin/pf-spamfilt")
+    named = subprocess.run(["grep", "-rlF", str(folder), folder / "opt"], capture_output=True, text=True).stdout
+    assert [Path(name).name for name in named.split()] in ([], ["pyvenv.cfg"])
+
+
+def test_installing_again_replaces_and_uninstalling_leaves_no_file(folder):
+    make("install", f"PREFIX={folder}")
+    (folder / "lib/pf-spamfilt/leftover").touch()
+    make("install", f"PREFIX={folder}")
+    assert not (folder / "lib/pf-spamfilt/leftover").exists()
+    make("uninstall", f"PREFIX={folder}")
+    assert [path for path in folder.rglob("*") if not path.is_dir()] == []
+
+
+def test_an_installation_that_an_unprivileged_account_cannot_reach_is_refused(folder):
+    folder.chmod(0o700)
+    done = make("install", f"PREFIX={folder}/closed", check=False)
+    assert done.returncode != 0
+    assert "an unprivileged account cannot run" in done.stdout
+
+
+def test_an_interpreter_that_an_unprivileged_account_cannot_start_is_refused(folder):
+    closed = folder / "closed"
+    closed.mkdir(0o700)
+    (closed / "python3").symlink_to("/usr/bin/python3")
+    done = make("install", f"PREFIX={folder}", f"PYTHON={closed}/python3", check=False)
+    assert done.returncode != 0
+    assert "no Python 3.11 or later that an unprivileged account can start" in done.stdout
+    assert "make install PYTHON=" in done.stdout
+
+
+def test_pip_installs_a_working_command_into_a_virtual_environment(folder, wheel):
+    venv.create(folder / "venv", with_pip=True)
+    subprocess.run([folder / "venv/bin/pip", "install", "-q", wheel], check=True)
+    done = subprocess.run([folder / "venv/bin/pf-spamfilt", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("pf-spamfilt ")
+    assert (folder / "venv/share/man/man1/pf-spamfilt.1").exists()
+
+
+def test_a_virtual_environment_without_its_interpreter_defers(folder, wheel):
+    venv.create(folder / "venv", with_pip=True)
+    subprocess.run([folder / "venv/bin/pip", "install", "-q", wheel], check=True)
+    (folder / "venv/bin/python3").unlink()
+    done = subprocess.run([folder / "venv/bin/pf-spamfilt", "a@b", "c@d"], input=b"x", capture_output=True)
+    assert (done.returncode, done.stdout[:6]) == (75, b"4.3.0 ")
+
+
+def test_the_wheel_holds_the_launcher_as_a_program_and_the_man_page(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {info.filename.partition(".data/data/")[2]: info for info in archive.infolist()}
+        launcher = names["bin/pf-spamfilt"]
+        assert launcher.external_attr >> 16 & 0o777 == 0o755
+        assert archive.read(launcher) == (PROJECT / "bin/pf-spamfilt").read_bytes()
+        assert "share/man/man1/pf-spamfilt.1" in names
+
+
+@pytest.mark.parametrize(
+    "layout", ["lib/python3/dist-packages", "lib/python3.{}/dist-packages", "lib/python3.{}/site-packages"]
+)
+def test_the_launcher_finds_a_package_installed_for_the_system_python(folder, prefix, layout):
+    """Debian's package, pip as root on Debian, and a Python of one's own: the interpreter is that of the folder."""
+    home = prefix / "lib/pf-spamfilt"
+    installed = next((home / "lib").glob("python3*/site-packages"))
+    minor = installed.parent.name.partition(".")[2]
+    packages = folder / layout.format(minor)
+    packages.parent.mkdir(parents=True)
+    packages.symlink_to(installed)
+    (folder / "bin").mkdir()
+    (folder / "bin/pf-spamfilt").write_bytes((prefix / "bin/pf-spamfilt").read_bytes())
+    (folder / "bin/pf-spamfilt").chmod(0o755)
+    done = subprocess.run([folder / "bin/pf-spamfilt"], stdin=subprocess.DEVNULL, capture_output=True, cwd="/")
+    assert (done.returncode, done.stdout[:6]) == (75, b"4.3.5 ")
+
+
+def test_a_launcher_without_its_package_defers(folder):
+    (folder / "pf-spamfilt").write_bytes((PROJECT / "bin/pf-spamfilt").read_bytes())
+    (folder / "pf-spamfilt").chmod(0o755)
+    done = subprocess.run([folder / "pf-spamfilt", "a@b", "c@d"], input=b"x", capture_output=True)
+    assert (done.returncode, done.stdout[:6]) == (75, b"4.3.0 ")
+    assert os.listdir(folder) == ["pf-spamfilt"]
