@@ -108,9 +108,7 @@ def filter_log(host: MailHost, queue_id: str, count: int) -> list[str]:
     """Return Postfix's log lines of giving this message to the filter, one for each recipient."""
 
     def lines() -> list[str]:
-        return host.postfix.log_lines(
-            queue_id, "relay=spamcheck", "status=sent (delivered via spamcheck service"
-        )
+        return host.postfix.log_lines(queue_id, "relay=spamcheck", "status=sent (delivered via spamcheck service")
 
     if not wait_until(lambda: len(lines()) >= count, ARRIVAL):
         raise LabError(f"Postfix's log does not show the filter\n{host.postfix.log_tail()}")

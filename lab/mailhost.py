@@ -107,9 +107,10 @@ class MailHost:
         return smtp.send(port, message, recipients, sender)
 
     def reset(self) -> None:
-        """Make it as new: both servers run, the lab's own settings, an empty queue, an empty mailbox."""
+        """Make it as new: both servers run, the lab's own settings, nobody's preferences, queue and mailbox empty."""
         self.start()
         self.settings()
+        self.spamd.forget_preferences()
         if self.postfix.queued():
             self.postfix.discard_queue()
         self.postfix.wait_idle()

@@ -64,6 +64,11 @@ class Spamd:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "user_prefs").write_text(text, encoding="utf-8")
 
+    def forget_preferences(self) -> None:
+        """Take away the preferences of all users."""
+        shutil.rmtree(self.directory / "users")
+        (self.directory / "users").mkdir()
+
     def start(self) -> None:
         """Start it and return when it answers; does nothing when it runs already."""
         if self._process is not None:
