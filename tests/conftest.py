@@ -1,26 +1,25 @@
-"""Fixtures for all tests: the command, installed as an administrator would do it."""
+"""Fixtures for all tests: the command, installed once as an administrator would do it.
 
-import shutil
-import tempfile
+PF_SPAMFILT names a command that is installed already.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.tools import PROJECT, run
+from lab.stage import installed
 
 
 @pytest.fixture(scope="session")
-def prefix() -> Iterator[Path]:
-    """The PREFIX of one `make install`, open to every account."""
-    folder = Path(tempfile.mkdtemp(prefix="pf-spamfilt-prefix."))
-    folder.chmod(0o755)
-    run(["make", "-C", PROJECT, "install", f"PREFIX={folder}"])
-    yield folder
-    shutil.rmtree(folder)
+def command() -> Iterator[Path]:
+    """The installed command, which every account can run."""
+    with installed(os.environ.get("PF_SPAMFILT", "")) as path:
+        yield path
 
 
 @pytest.fixture(scope="session")
-def command(prefix: Path) -> Path:
-    """The installed command."""
-    return prefix / "bin/pf-spamfilt"
+def prefix(command: Path) -> Path:
+    """The PREFIX of its `make install`."""
+    return command.parent.parent

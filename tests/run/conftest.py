@@ -1,9 +1,5 @@
-"""The installed command for the tests of this folder, and the faults played to it, several at a time.
+"""The faults played to the installed command, several at a time. They need root: they drop privileges, and mount."""
 
-PF_SPAMFILT names a command that is installed already. Without root nothing here can run.
-"""
-
-import os
 from collections.abc import Iterator
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
@@ -12,23 +8,14 @@ import pytest
 
 from lab.faults import table
 from lab.players import Players
-from lab.stage import PF_SPAMFILT, Install, Result, find_install, installed
+from lab.stage import PF_SPAMFILT, Install, Result, find_install
 
 JOBS = 4
 
 
 @pytest.fixture(scope="session")
-def command() -> Iterator[Path]:
-    """The installed command."""
-    with installed(os.environ.get("PF_SPAMFILT", "")) as path:
-        yield path
-
-
-@pytest.fixture(scope="session")
 def install(command: Path) -> Install:
     """What belongs to the installed command."""
-    if os.geteuid() != 0:
-        pytest.skip("faults need root")
     return find_install(command)
 
 
