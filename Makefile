@@ -49,7 +49,7 @@ test: packages $(VENV)/done ## all tests, and lint; as root, for the servers
 	@$(VENV)/bin/coverage report --skip-empty
 
 .PHONY: bench
-bench: packages $(VENV)/done ## speed and memory, as ratios against the shell script
+bench: packages ## speed and memory, as ratios against the shell script
 	@python3 -m bench
 
 .PHONY: faults

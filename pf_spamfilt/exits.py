@@ -27,6 +27,10 @@ class Deferred(Ended):
     """A fault of this host, or one that may pass: Postfix keeps the message and tries again."""
 
 
+class Stopped(Ended):
+    """A signal asked us to stop: what was started is ended, and nothing is queued."""
+
+
 class SettingsError(Deferred):
     """The settings file or the command line is wrong: a person has to mend it, the mail waits."""
 

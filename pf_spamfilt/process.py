@@ -10,7 +10,7 @@ import select
 import time
 
 from pf_spamfilt import spool
-from pf_spamfilt.exits import Deferred, system_error
+from pf_spamfilt.exits import Deferred, Ended, Stopped, system_error
 
 # How long a program may take to die of SIGTERM before SIGKILL ends it, in seconds.
 GRACE = 2.0
@@ -18,6 +18,7 @@ GRACE = 2.0
 OUTPUT_LIMIT = 1 << 20
 _SAID = 4096
 _WAKE = 0.2
+_STOPPING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 _RESET = (
     _signal.SIGCHLD,
     _signal.SIGHUP,
@@ -44,14 +45,25 @@ class TimedOut(Deferred):
 
 
 def prepare() -> None:
-    """Undo what a caller may have ignored: without SIGCHLD a program's status is lost, without the others ^C is."""
-    for signal in (_signal.SIGCHLD, _signal.SIGINT, _signal.SIGQUIT):
-        _signal.signal(signal, _signal.SIG_DFL)
+    """Let a signal that asks us to stop raise Stopped, and undo what a caller may have ignored.
+
+    With SIGCHLD ignored a program's status would be lost; a shell ignores SIGINT and SIGQUIT for what it runs in the
+    background, as the launcher does. SIGHUP stays ignored: that is nohup(1).
+    """
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGQUIT, _signal.SIG_DFL)
+    for signal in _STOPPING:
+        if signal != _signal.SIGHUP or _signal.getsignal(signal) != _signal.SIG_IGN:
+            _signal.signal(signal, _stop)
+
+
+def _stop(number: int, _frame: object) -> None:
+    raise Stopped(f"stopped by signal {number}")
 
 
 def hold_signals() -> None:
     """Let no signal but SIGKILL end this process from now on: what it says next must be true."""
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT))
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*_STOPPING, _signal.SIGQUIT))
 
 
 def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit: int = OUTPUT_LIMIT) -> Finished:
@@ -65,12 +77,15 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
     output = said if stdout < 0 else stdout
     try:
         os.lseek(stdin, 0, os.SEEK_SET)
+        # A signal between start and try would leave the program behind.
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)
         pid = _start(argv, stdin, output, said)
-        status = _wait(pid, deadline, output, limit)
-        if status is None:
+        try:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+            status = _wait(pid, os.fsdecode(argv[0]), deadline, output, limit)
+        except Ended:
             _end(pid)
-            late = time.monotonic() >= deadline
-            raise TimedOut(f"{os.fsdecode(argv[0])} {'took too long' if late else 'wrote without end'}")
+            raise
         return Finished(os.waitstatus_to_exitcode(status), os.pread(said, _SAID, 0))
     finally:
         os.close(said)
@@ -91,8 +106,8 @@ def _start(argv: list[bytes], *files: int) -> int:
         raise system_error(f"cannot run {os.fsdecode(argv[0])}", error) from None
 
 
-def _wait(pid: int, deadline: float, stdout: int, limit: int) -> int | None:
-    """Return the wait status, or None when the program must be ended."""
+def _wait(pid: int, name: str, deadline: float, stdout: int, limit: int) -> int:
+    """Return the wait status; raise TimedOut when the program must be ended."""
     poll = select.poll()
     pause = _WAKE
     try:
@@ -106,8 +121,10 @@ def _wait(pid: int, deadline: float, stdout: int, limit: int) -> int | None:
             if done:
                 return status
             left = deadline - time.monotonic()
-            if left <= 0 or os.fstat(stdout).st_size > limit:
-                return None
+            if left <= 0:
+                raise TimedOut(f"{name} took too long")
+            if os.fstat(stdout).st_size > limit:
+                raise TimedOut(f"{name} wrote without end")
             poll.poll(1000 * min(left, pause))
     finally:
         if watch >= 0:

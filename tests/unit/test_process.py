@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pf_spamfilt import process, spool
-from pf_spamfilt.exits import Deferred
+from pf_spamfilt.exits import Deferred, Stopped
 
 
 @pytest.fixture
@@ -80,22 +80,49 @@ def test_a_program_that_writes_without_end_is_ended(stdin):
         process.run([b"/usr/bin/yes"], stdin, soon())
 
 
-def test_a_program_has_signals_as_if_nobody_had_ignored_or_blocked_them(stdin):
-    before = [
-        (number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)
-    ]
+@pytest.fixture
+def signals():
+    """Signal handling as it was, after a test that changes it."""
+    numbers = (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_program_has_signals_as_if_nobody_had_ignored_or_blocked_them(stdin, signals):
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        process.prepare()
-        ended = process.run(shell("grep Sig /proc/self/status"), stdin, soon())
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        for number, handler in before:
-            signal.signal(number, handler)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    process.prepare()
+    ended = process.run(shell("grep Sig /proc/self/status"), stdin, soon())
     masks = dict(line.split(":\t") for line in ended.said.decode().splitlines())
     assert int(masks["SigBlk"], 16) == 0
     assert int(masks["SigIgn"], 16) & 0x7FFFFFFF == 0  # above that are glibc's own
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_asks_us_to_stop_ends_what_was_started(stdin, signals, tmp_path, number):
+    process.prepare()
+    stop = f"echo $$ > {tmp_path}/pid; kill -{int(number)} $PPID; sleep 60"
+    with pytest.raises(Stopped, match=f"stopped by signal {int(number)}"):
+        process.run(shell(stop), stdin, soon())
+    assert processes_of_group(int((tmp_path / "pid").read_text())) == []
+
+
+def test_nohup_is_respected(stdin, signals):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    process.prepare()
+    assert process.run(shell("kill -HUP $PPID; exit 3"), stdin, soon()).status == 3
+
+
+def test_held_signals_wait(stdin, signals):
+    process.prepare()
+    process.hold_signals()
+    assert process.run(shell("kill -TERM $PPID; exit 3"), stdin, soon()).status == 3
+    with pytest.raises(Stopped):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def test_without_pidfd_the_end_is_found_all_the_same(stdin, monkeypatch):
