@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -71,9 +72,11 @@ def _section(title: str, rows: "list[tuple[str, str]] | Iterator[tuple[str, str]
     rows = list(rows)
     if rows:
         click.echo(title)
+    wrapper = textwrap.TextWrapper(100, break_long_words=False, break_on_hyphens=False)
     indent = max([len(name) for name, _ in rows], default=0) + 4
     for name, text in rows:
-        click.echo(click.wrap_text(text, 100, f"  {name}".ljust(indent), " " * indent))
+        wrapper.initial_indent, wrapper.subsequent_indent = f"  {name}".ljust(indent), " " * indent
+        click.echo(wrapper.fill(text))
 
 
 def _describe_settings(source: str, chosen: settings.Settings) -> Iterator[tuple[str, str]]:
@@ -101,7 +104,7 @@ def _describe_scan(record: report.Record, notes: Notes) -> Iterator[tuple[str, s
         yield "user", report.printable(record.user) or "none: spamd's own preferences"
         yield "verdict", "spam" if record.verdict.spam else "not spam"
         yield "score", record.verdict.score or "not told: X-Spam-Status is missing"
-        yield "required", record.verdict.required
+        yield "required", record.verdict.required or "not told"
         yield "tests", record.verdict.tests.replace(",", ", ") or "none"
 
 
