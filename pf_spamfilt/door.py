@@ -1,6 +1,6 @@
 """Which form of the command is this? The per-message form imports almost nothing, a form for people imports click."""
 
-import os
+import posix  # what os is made of; os itself costs 0.9 ms, an eighth of the start
 import sys
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ def main() -> "NoReturn":
     """Run the command line and end the process, without the interpreter's own end, which could change the status."""
     _open_descriptors()
     status = run(sys.argv[1:])
-    os._exit(status + LAUNCHED if "pf_spamfilt" in sys._xoptions else status)
+    posix._exit(status + LAUNCHED if "pf_spamfilt" in sys._xoptions else status)
 
 
 def run(arguments: list[str]) -> int:
@@ -40,6 +40,6 @@ def _open_descriptors() -> None:
     """Open what is closed of stdin, stdout and stderr: otherwise the message's file would take its place."""
     for fd in (0, 1, 2):
         try:
-            os.fstat(fd)
+            posix.fstat(fd)
         except OSError:
-            os.open("/dev/null", os.O_RDWR)
+            posix.open("/dev/null", posix.O_RDWR)

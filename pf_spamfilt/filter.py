@@ -4,7 +4,7 @@ read -> decide what to scan -> scan -> judge -> tag -> dispose -> report. What h
 and becomes a status in `run`, the one place for that.
 """
 
-import os
+import posix
 import sys
 import time
 
@@ -27,7 +27,7 @@ def run(arguments: list[str], config: str = "") -> int:
     try:
         if len(arguments) < 2:
             raise UsageError(USAGE_TEXT)
-        record.sender, *record.recipients = map(os.fsencode, arguments)
+        record.sender, *record.recipients = process.encode(arguments)
         chosen = settings.load(config or settings.path(), required=bool(config))
         log = Log(chosen.log)
         if chosen.note:
@@ -43,7 +43,7 @@ def run(arguments: list[str], config: str = "") -> int:
 def _failed(error: Exception, record: report.Record, log: Log, seconds: float) -> int:
     """Report the end of a message that was not disposed of, and return its status."""
     ended = error if isinstance(error, Ended) else _bug(error)
-    if isinstance(ended, UsageError) and os.isatty(0):
+    if isinstance(ended, UsageError) and posix.isatty(0):
         tell(ended.text)
         return USAGE
     record.action = "rejected" if ended.status != TEMPFAIL else "deferred"
@@ -64,7 +64,7 @@ def _bug(error: Exception) -> Deferred:
 def tell(line: str) -> None:
     """Write one line to stdout; that nobody takes it changes nothing."""
     try:
-        os.write(1, line.encode("utf-8", "replace") + b"\n")
+        posix.write(1, line.encode("utf-8", "replace") + b"\n")
     except OSError:
         pass
 
@@ -99,7 +99,7 @@ class Filter:
         self.record.size = message.size
         self.record.queue_id = trace.queue_id(fields)
         self.feeder.check()
-        if trace.is_loop(fields, os.getuid()):
+        if trace.is_loop(fields, posix.getuid()):
             raise Deferred(
                 "mail loop: reinjected mail comes back to this filter; set content_filter"
                 " on the smtpd service in master.cf, not in main.cf",

@@ -1,6 +1,6 @@
 """Syslog and the log file. That a line cannot be written is never an error: mail goes first."""
 
-import os
+import posix
 import syslog
 import time
 
@@ -58,10 +58,12 @@ class Log:
     def _append(self, line: str) -> None:
         """Append one line as Postfix writes maillog_file; one write, so that lines of several filters do not mix."""
         now = time.strftime("%b %e %H:%M:%S")
-        text = f"{now} {os.uname().nodename} pf-spamfilt[{os.getpid()}]: {line}\n"
+        text = f"{now} {posix.uname().nodename} pf-spamfilt[{posix.getpid()}]: {line}\n"
         try:
-            fd = os.open(self._settings.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            os.write(fd, text.encode("utf-8", "replace"))
-            os.close(fd)
+            fd = posix.open(
+                self._settings.file, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC, 0o640
+            )
+            posix.write(fd, text.encode("utf-8", "replace"))
+            posix.close(fd)
         except OSError:
             pass

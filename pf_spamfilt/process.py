@@ -5,11 +5,11 @@ fresh shell would set them, whatever our caller ignored or blocked.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` without its enums, which cost more than our modules
-import os
+import posix
 import select
 import time
 
-from pf_spamfilt import spool
+from pf_spamfilt import report, spool
 from pf_spamfilt.exits import Deferred, Ended, Stopped, system_error
 
 # How long a program may take to die of SIGTERM before SIGKILL ends it, in seconds.
@@ -28,6 +28,11 @@ _RESET = (
     _signal.SIGTERM,
     _signal.SIGXFSZ,
 )
+
+
+def encode(words: list[str]) -> list[bytes]:
+    """Return arguments as the bytes that they are: those that are not UTF-8 stand in a str as surrogates."""
+    return [word.encode("utf-8", "surrogateescape") for word in words]
 
 
 class Finished:
@@ -76,34 +81,34 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
     said = spool.memory_file()
     output = said if stdout < 0 else stdout
     try:
-        os.lseek(stdin, 0, os.SEEK_SET)
+        posix.lseek(stdin, 0, 0)
         # A signal between start and try would leave the program behind.
         before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)
         pid = _start(argv, stdin, output, said)
         try:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-            status = _wait(pid, os.fsdecode(argv[0]), deadline, output, limit)
+            status = _wait(pid, report.printable(argv[0]), deadline, output, limit)
         except Ended:
             _end(pid)
             raise
-        return Finished(os.waitstatus_to_exitcode(status), os.pread(said, _SAID, 0))
+        return Finished(posix.waitstatus_to_exitcode(status), posix.pread(said, _SAID, 0))
     finally:
-        os.close(said)
+        posix.close(said)
 
 
 def _start(argv: list[bytes], *files: int) -> int:
     try:
-        return os.posix_spawn(
+        return posix.posix_spawn(
             argv[0],
             argv,
-            os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for to, fd in enumerate(files)],
+            posix.environ,
+            file_actions=[(posix.POSIX_SPAWN_DUP2, fd, to) for to, fd in enumerate(files)],
             setpgroup=0,
             setsigmask=(),
             setsigdef=_RESET,
         )
     except OSError as error:
-        raise system_error(f"cannot run {os.fsdecode(argv[0])}", error) from None
+        raise system_error(f"cannot run {report.printable(argv[0])}", error) from None
 
 
 def _wait(pid: int, name: str, deadline: float, stdout: int, limit: int) -> int:
@@ -111,24 +116,24 @@ def _wait(pid: int, name: str, deadline: float, stdout: int, limit: int) -> int:
     poll = select.poll()
     pause = _WAKE
     try:
-        watch = os.pidfd_open(pid)
+        watch = posix.pidfd_open(pid)
         poll.register(watch, select.POLLIN)
     except (AttributeError, OSError):  # not Linux, or an old one: look again and again
         watch, pause = -1, 0.01
     try:
         while True:
-            done, status = os.waitpid(pid, os.WNOHANG)
+            done, status = posix.waitpid(pid, posix.WNOHANG)
             if done:
                 return status
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimedOut(f"{name} took too long")
-            if os.fstat(stdout).st_size > limit:
+            if posix.fstat(stdout).st_size > limit:
                 raise TimedOut(f"{name} wrote without end")
             poll.poll(1000 * min(left, pause))
     finally:
         if watch >= 0:
-            os.close(watch)
+            posix.close(watch)
 
 
 def _end(pid: int) -> None:
@@ -136,10 +141,10 @@ def _end(pid: int) -> None:
     for signal in (_signal.SIGTERM, _signal.SIGKILL):
         until = time.monotonic() + GRACE
         try:
-            os.killpg(pid, signal)
+            posix.killpg(pid, signal)
             while time.monotonic() < until:
                 _reap(pid)
-                os.killpg(pid, 0)
+                posix.killpg(pid, 0)
                 time.sleep(0.01)
         except ProcessLookupError:
             return
@@ -147,6 +152,6 @@ def _end(pid: int) -> None:
 
 def _reap(pid: int) -> None:
     try:
-        os.waitpid(pid, os.WNOHANG)
+        posix.waitpid(pid, posix.WNOHANG)
     except ChildProcessError:
         pass

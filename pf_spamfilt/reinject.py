@@ -4,7 +4,7 @@ Once sendmail is started, no signal but SIGKILL ends this process before it is k
 otherwise Postfix would queue it again.
 """
 
-import os
+import posix
 
 from pf_spamfilt import process, report
 from pf_spamfilt.envelope import Envelope, for_sendmail
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def command(envelope: Envelope, sendmail: list[str]) -> list[bytes]:
     """Return sendmail's argv; -i whatever the settings say, as without it a line with a dot ends the message."""
-    argv = [os.fsencode(word) for word in sendmail]
+    argv = process.encode(sendmail)
     if b"-i" not in argv:
         argv.append(b"-i")
     argv += [b"-f", for_sendmail(envelope.sender), b"--"]
@@ -38,5 +38,5 @@ def submit(message: "Message", argv: list[bytes], deadline: float, log: "Log") -
         raise Rejected(what)
     if ended.status != 0:
         raise Deferred(what)
-    if os.lseek(message.fd, 0, os.SEEK_CUR) < message.size:
+    if posix.lseek(message.fd, 0, 1) < message.size:
         raise Deferred("sendmail did not read the whole message, though it exited with status 0")

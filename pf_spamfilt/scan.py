@@ -4,7 +4,7 @@ Every failure is a ScanFailed that says what happened; spamc is never let to pas
 Several servers are asked one after another, which spamc itself would only do by failing open.
 """
 
-import os
+import posix
 import time
 
 from pf_spamfilt import process, report, spool, verdict
@@ -49,7 +49,7 @@ def scan(
         try:
             return _ask(server, message, output, user, spamc, deadline, log)
         except ScanFailed as error:
-            os.close(output)
+            posix.close(output)
             failure = error
             log.step(f"no scan{' by ' + server if server else ''}: {error.text}")
     raise failure
@@ -57,13 +57,13 @@ def scan(
 
 def _in_order(spamc: "Spamc") -> list[str]:
     if spamc.order == "random":
-        return sorted(spamc.servers, key=lambda _: os.urandom(8))
+        return sorted(spamc.servers, key=lambda _: posix.urandom(8))
     return spamc.servers
 
 
 def _command(spamc: "Spamc", server: str, user: bytes, patience: int) -> list[bytes]:
     """Return spamc's argv; the user in the one form in which a name may begin with "-"."""
-    argv = [os.fsencode(word) for word in spamc.command]
+    argv = process.encode(spamc.command)
     argv += [b"-x", b"-E", b"-s", b"%d" % min(spamc.max_size + _ROOM, _SPAMC_MAX), b"-t", b"%d" % patience]
     if len(spamc.servers) > 1:
         argv += _FAILOVER
@@ -74,12 +74,12 @@ def _command(spamc: "Spamc", server: str, user: bytes, patience: int) -> list[by
 def _address(server: str) -> list[bytes]:
     """Return spamc's options for "/socket", "host", "host:port", "[address]:port"; none for its own default."""
     if not server or server.startswith("/"):
-        return [b"-U", os.fsencode(server)] if server else []
+        return [b"-U", server.encode()] if server else []
     host, bracket, port = server.removeprefix("[").partition("]") if server[0] == "[" else (server, "", "")
     if not bracket and server.count(":") == 1:
         host, _, port = server.partition(":")
     port = port.removeprefix(":")
-    return [b"-d", os.fsencode(host), *([b"-p", port.encode()] if port else [])]
+    return [b"-d", host.encode(), *([b"-p", port.encode()] if port else [])]
 
 
 def _ask(

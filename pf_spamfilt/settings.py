@@ -6,7 +6,7 @@ missing one is only slower. What is allowed in the file is schema.py's matter, i
 """
 
 import marshal
-import os
+import posix
 import stat
 import sys
 
@@ -83,7 +83,8 @@ class Settings:
 
 def path() -> str:
     """Return the settings file of this Postfix instance: pipe(8) and local(8) always set MAIL_CONFIG."""
-    return os.path.join(os.environ.get("MAIL_CONFIG") or DEFAULT_FOLDER, FILE_NAME)
+    folder = posix.environ.get(b"MAIL_CONFIG", b"").decode("utf-8", "surrogateescape")
+    return f"{folder or DEFAULT_FOLDER}/{FILE_NAME}"
 
 
 def load(source: str, required: bool = False) -> Settings:
@@ -92,7 +93,7 @@ def load(source: str, required: bool = False) -> Settings:
     Raises SettingsError, which names file and key.
     """
     try:
-        file = os.stat(source)
+        file = posix.stat(source)
     except (FileNotFoundError, NotADirectoryError) as error:
         if required:
             raise SettingsError(f"{source}: {error.strerror}") from None
@@ -101,33 +102,34 @@ def load(source: str, required: bool = False) -> Settings:
         raise SettingsError(f"{source}: {error.strerror}") from None
     if not stat.S_ISREG(file.st_mode):
         raise SettingsError(f"{source}: is not a regular file")
-    values = _read_compiled(source, file)
-    if values is not None:
-        return Settings(values)
-    from pf_spamfilt import schema
+    values, note = _read_compiled(source + COMPILED_SUFFIX, file)
+    if values is None:
+        from pf_spamfilt import schema
 
-    compiled = os.path.exists(source + COMPILED_SUFFIX)
-    note = f"{source}{COMPILED_SUFFIX} is stale or not trusted: compile it anew" if compiled else ""
-    return Settings(schema.read(source), note)
+        values = schema.read(source)
+    return Settings(values, note)
 
 
-def stamp(file: os.stat_result) -> tuple[object, ...]:
+def stamp(file: posix.stat_result) -> tuple[object, ...]:
     """Return what makes compiled settings fresh: of this source file, by this program and Python."""
     return (*_MAKER, file.st_size, file.st_mtime_ns)
 
 
-def _read_compiled(source: str, file: os.stat_result) -> dict[str, dict[str, object]] | None:
+def _read_compiled(name: str, source: posix.stat_result) -> tuple[dict[str, dict[str, object]] | None, str]:
+    """Return the compiled settings if they can be believed, otherwise None, and a note for the log if there are any."""
+    note = f"{name} is stale or not trusted: compile it anew"
     try:
-        fd = os.open(source + COMPILED_SUFFIX, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
+        fd = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    except OSError as error:
+        return None, "" if isinstance(error, FileNotFoundError) else note
     try:
-        compiled = os.fstat(fd)
-        if compiled.st_uid != file.st_uid or compiled.st_mode & 0o022 or not stat.S_ISREG(compiled.st_mode):
-            return None
-        made, values = marshal.loads(os.read(fd, compiled.st_size))
-        return values if made == stamp(file) else None
+        file = posix.fstat(fd)
+        if stat.S_ISREG(file.st_mode) and file.st_uid == source.st_uid and not file.st_mode & 0o022:
+            made, values = marshal.loads(posix.read(fd, file.st_size))
+            if made == stamp(source):
+                return values, ""
     except Exception:  # garbage can make marshal raise anything
-        return None
+        pass
     finally:
-        os.close(fd)
+        posix.close(fd)
+    return None, note

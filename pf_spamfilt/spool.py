@@ -4,7 +4,7 @@ Up to a limit it is in memory (and needs no writable directory), past that in a 
 changed: what must differ is a new file. A feeder that vanished may have left us half a message: that defers.
 """
 
-import os
+import posix
 import select
 import stat
 import time
@@ -44,9 +44,9 @@ class Feeder:
     def __init__(self, chain: str) -> None:
         """`chain` is `LAUNCHER:FEEDER`, the process ids that the launcher saw, or empty without launcher."""
         launcher, _, parent = chain.partition(":")
-        self._launcher = int(launcher or os.getppid())
+        self._launcher = int(launcher or posix.getppid())
         self._parent = parent.encode()
-        self._may_cut = not stat.S_ISREG(os.fstat(0).st_mode)
+        self._may_cut = not stat.S_ISREG(posix.fstat(0).st_mode)
 
     def check(self) -> None:
         """Raise Deferred if the feeder is gone. A regular file on stdin has no feeder."""
@@ -54,7 +54,7 @@ class Feeder:
             raise Deferred("the process that feeds this filter is gone: the message may be cut")
 
     def _is_orphaned(self) -> bool:
-        if os.getppid() != self._launcher:
+        if posix.getppid() != self._launcher:
             return True
         try:
             with open(f"/proc/{self._launcher}/stat", "rb") as file:
@@ -71,20 +71,20 @@ class Feeder:
 def memory_file() -> int:
     """Open a file in memory; without them, one on disk."""
     try:
-        return os.memfd_create("message")
+        return posix.memfd_create("message")
     except (AttributeError, OSError):
         return disk_file()
 
 
 def disk_file() -> int:
     """Open a file without a name in TMPDIR, /var/tmp or /tmp."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = posix.O_RDWR | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     failure = OSError()
-    for folder in filter(None, (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")):
-        name = f"{folder}/pf-spamfilt.{os.getpid()}.{os.urandom(8).hex()}"
+    for folder in filter(None, (posix.environ.get(b"TMPDIR"), b"/var/tmp", b"/tmp")):
+        name = b"%b/pf-spamfilt.%d.%b" % (folder, posix.getpid(), posix.urandom(8).hex().encode())
         try:
-            fd = os.open(name, flags, 0o600)
-            os.unlink(name)
+            fd = posix.open(name, flags, 0o600)
+            posix.unlink(name)
             return fd
         except OSError as error:
             failure = error
@@ -96,7 +96,7 @@ def write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     try:
         while view:
-            view = view[os.write(fd, view) :]
+            view = view[posix.write(fd, view) :]
     except OSError as error:
         raise system_error("cannot store the message", error) from None
 
@@ -116,7 +116,7 @@ def read(source: int, limit: int, deadline: float) -> Message:
     write(fd, head)
     for chunk in chunks:
         write(fd, chunk)
-    return Message(fd, head, os.fstat(fd).st_size, in_memory)
+    return Message(fd, head, posix.fstat(fd).st_size, in_memory)
 
 
 def _chunks(source: int, deadline: float) -> "Iterator[bytes]":
@@ -124,7 +124,7 @@ def _chunks(source: int, deadline: float) -> "Iterator[bytes]":
     poll.register(source, select.POLLIN)
     while poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
         try:
-            chunk = os.read(source, _CHUNK)
+            chunk = posix.read(source, _CHUNK)
         except OSError as error:
             raise system_error("cannot read the message", error) from None
         if not chunk:
@@ -151,8 +151,8 @@ def without_forgery(message: Message) -> Message:
 
 def from_file(fd: int, in_memory: bool) -> Message:
     """Return what is in the file `fd` as a message, its bytes at hand if `in_memory`."""
-    size = os.fstat(fd).st_size
-    return Message(fd, os.pread(fd, size, 0) if in_memory else b"", size, in_memory)
+    size = posix.fstat(fd).st_size
+    return Message(fd, posix.pread(fd, size, 0) if in_memory else b"", size, in_memory)
 
 
 def from_bytes(data: bytes) -> Message:

@@ -5,9 +5,7 @@ import subprocess
 import pytest
 
 # Beside the interpreter's own at its start, with -I -S.
-ALLOWED = {"os", "sys", "time", "marshal", "select", "syslog", "errno", "stat"}
-# What these bring along.
-ALLOWED |= {"os.path", "posixpath", "genericpath", "_collections_abc", "_stat"}
+ALLOWED = {"posix", "sys", "time", "marshal", "select", "syslog", "errno", "stat", "_stat"}
 PROBE = "import sys; print(*sys.modules)"
 
 
@@ -36,8 +34,8 @@ def imported(prefix, tmp_path):
             compile_settings()
         start = modules(code=PROBE).stdout.split()
         code = f"""
-import os, sys
-os._exit = lambda status: (print("status", status), print(*sys.modules), sys.stdout.flush())
+import posix, sys
+posix._exit = lambda status: (print("status", status), print(*sys.modules), sys.stdout.flush())
 exec(compile(open({str(main)!r}).read(), {str(main)!r}, "exec"), {{"__file__": {str(main)!r}, "__name__": "__main__"}})
 """
         lines = modules(code=code).stdout.splitlines()

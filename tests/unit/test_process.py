@@ -1,6 +1,7 @@
 """process.py: programs are started with files, ended by a deadline, and leave nothing behind."""
 
 import os
+import posix
 import signal
 import time
 
@@ -126,7 +127,7 @@ def test_held_signals_wait(stdin, signals):
 
 
 def test_without_pidfd_the_end_is_found_all_the_same(stdin, monkeypatch):
-    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.delattr(posix, "pidfd_open")
     assert process.run(shell("sleep 0.05; exit 3"), stdin, soon()).status == 3
     with pytest.raises(process.TimedOut):
         process.run(shell("sleep 60"), stdin, time.monotonic() + 0.1)

@@ -2,6 +2,7 @@
 
 import marshal
 import os
+import posix
 
 import pytest
 
@@ -179,7 +180,7 @@ def test_wrong_settings_are_not_compiled(source):
 
 
 def test_settings_are_in_postfix_own_directory(monkeypatch):
-    monkeypatch.setenv("MAIL_CONFIG", "/etc/postfix-in")
+    monkeypatch.setitem(posix.environ, b"MAIL_CONFIG", b"/etc/postfix-in")
     assert settings.path() == "/etc/postfix-in/pf-spamfilt.toml"
-    monkeypatch.delenv("MAIL_CONFIG")
+    monkeypatch.delitem(posix.environ, b"MAIL_CONFIG")
     assert settings.path() == "/etc/postfix/pf-spamfilt.toml"

@@ -1,6 +1,7 @@
 """spool.py: the message is read whole, kept as it came, and a feeder that vanished is noticed."""
 
 import os
+import posix
 import time
 
 import pytest
@@ -75,9 +76,9 @@ def test_a_full_disk_is_deferred_with_its_own_code():
 
 
 def test_a_temporary_file_has_no_name_and_goes_where_there_is_room(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setitem(posix.environ, b"TMPDIR", bytes(tmp_path / "missing"))
     os.close(spool.disk_file())
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setitem(posix.environ, b"TMPDIR", bytes(tmp_path))
     fd = spool.disk_file()
     assert os.listdir(tmp_path) == []
     assert os.readlink(f"/proc/self/fd/{fd}").startswith(str(tmp_path))
