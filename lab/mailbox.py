@@ -32,7 +32,8 @@ class Copy:
     @property
     def head(self) -> bytes:
         """The header, up to and without the empty line that ends it."""
-        return self.raw.partition(b"\n\n")[0] + b"\n"
+        head, separator, _ = self.raw.partition(b"\n\n")
+        return head + separator[:1]
 
     @property
     def body(self) -> bytes:

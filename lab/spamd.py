@@ -134,7 +134,15 @@ class Spamd:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        wait_until(lambda: not self._listens(), timeout=10)  # its children end after it
         (self.lab / "spamd.pid").unlink()
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except OSError:
+            return False
+        return True
 
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None

@@ -16,19 +16,22 @@ if TYPE_CHECKING:
     from pf_spamfilt.settings import Spamc
     from pf_spamfilt.verdict import Verdict
 
-# What spamc's exit statuses mean (spamc.c, libspamc.c: sysexits, with -x), and whether the scanner was not reached.
+# What spamc's exit statuses mean (spamc.c, libspamc.c: sysexits, with -x; 70 is what connect(2) on a missing socket
+# becomes), and those with which spamd was not reached.
 _FAULTS = {
     64: "did not understand its command line",
     65: "got an answer that it did not understand",
     68: "cannot find the host of spamd",
     69: "cannot connect to spamd",
+    70: "cannot connect to spamd",
     71: "met a system error",
     74: "lost the connection to spamd",
     75: "was told to try again",
     76: "got an answer that it did not understand",
+    77: "is not allowed to connect to spamd",
     78: "found its configuration wrong",
 }
-_UNREACHED = (68, 69, 74, 75)
+_UNREACHED = (68, 69, 70, 74, 75, 77)
 # SpamAssassin adds a report and, with report_safe, a second header; more than this is no answer.
 _ROOM = 1 << 20
 _SPAMC_MAX = 256 << 20
