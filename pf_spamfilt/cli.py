@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from pf_spamfilt import __version__, explain, filter
+from pf_spamfilt import __version__, filter
 from pf_spamfilt.exits import OK, TEMPFAIL, USAGE
 
 EPILOG = """\b
@@ -29,7 +29,6 @@ directory. More in man pf-spamfilt.
     epilog=EPILOG,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "ignore_unknown_options": False,
         "allow_interspersed_args": False,
         "max_content_width": 100,
     },
@@ -50,17 +49,24 @@ def command(config: str, explaining: bool, sender: str | None, recipients: tuple
     SENDER and each RECIPIENT are envelope addresses; '', '<>' and MAILER-DAEMON are the null sender.
     """
     arguments = [] if sender is None else [sender, *recipients]
-    return explain.run(arguments, config) if explaining else filter.run(arguments, config)
+    if not explaining:
+        return filter.run(arguments, config)
+    from pf_spamfilt import explain
+
+    return explain.run(arguments, config)
 
 
-def run(arguments: list[str]) -> int:
-    """Run click on `arguments` and return the exit status.
+def run(arguments: list[str], config: str = "") -> int:
+    """Run click on `arguments`, after a `--config` that was taken off already, and return the exit status.
 
     A wrong command line is 64 for a person only. From a pipe it is 75 with 4.3.5: master.cf may be wrong, and the mail
-    must wait.
+    must wait. For the same reason help stands alone: with addresses it would end with 0, and the message were lost.
     """
     try:
-        status = command.main(arguments, prog_name="pf-spamfilt", standalone_mode=False)
+        if len(arguments) > 1 and {"-h", "--help", "--version"} & set(arguments):
+            raise click.UsageError("--help and --version stand alone")
+        words = ["--config", config, *_protect(arguments)]
+        status = command.main(words, prog_name="pf-spamfilt", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else OK
     except click.ClickException as error:
@@ -68,4 +74,16 @@ def run(arguments: list[str]) -> int:
             error.show()
             return USAGE
         filter.tell(f"4.3.5 {error.format_message()} (see pf-spamfilt --help)")
-        return TEMPFAIL
+    except (OSError, SystemExit):  # nobody reads what we say: click ends with 1 then
+        pass
+    return TEMPFAIL
+
+
+def _protect(arguments: list[str]) -> list[str]:
+    """Put `--` before the first address, which may begin with "-"."""
+    place = 0
+    while place < len(arguments) and arguments[place].startswith("-") and "@" not in arguments[place]:
+        if arguments[place] == "--":
+            return arguments
+        place += 2 if arguments[place] == "--config" else 1
+    return [*arguments[:place], "--", *arguments[place:]]

@@ -21,8 +21,9 @@ def main() -> "NoReturn":
 def run(arguments: list[str]) -> int:
     """Return the exit status of the form that `arguments` call for.
 
-    Only the first argument can be an option, and one with an `@` never is: a sender must not choose our options.
+    Only what comes first can be an option, and what has an `@` never is: a sender must not choose our options.
     """
+    config, arguments = _take_config(arguments)
     first = arguments[0] if arguments else ""
     if first.startswith("-") and first != "--" and "@" not in first:
         import site
@@ -30,10 +31,19 @@ def run(arguments: list[str]) -> int:
         site.main()  # the launcher's -S left it out
         from pf_spamfilt import cli
 
-        return cli.run(arguments)
+        return cli.run(arguments, config)
     from pf_spamfilt import filter
 
-    return filter.run(arguments[1:] if first == "--" else arguments)
+    return filter.run(arguments[1:] if first == "--" else arguments, config)
+
+
+def _take_config(arguments: list[str]) -> tuple[str, list[str]]:
+    """Take a leading `--config FILE` off, so that a transport of its own can have it at no cost."""
+    if len(arguments) > 1 and arguments[0] == "--config":
+        return arguments[1], arguments[2:]
+    if arguments and arguments[0].startswith("--config=") and "@" not in arguments[0]:
+        return arguments[0].partition("=")[2], arguments[1:]
+    return "", arguments
 
 
 def _open_descriptors() -> None:

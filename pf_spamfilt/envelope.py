@@ -32,15 +32,15 @@ def for_sendmail(address: bytes) -> bytes:
     """Return `address` in the form that sendmail(1) parses as this one address (RFC 5321, 4.1.2).
 
     A local part that is neither a dot-string nor a quoted string is quoted; 8-bit bytes stay as they are (RFC 6531).
-    Raises Deferred for a domain that no quoting can save.
+    Raises Deferred for what no quoting can save: white space other than a blank, and a domain that is none.
     """
     if address == NULL_SENDER:
         return address
     local, at, domain = _split(address)
-    if at and not _is_domain(domain):
+    if (at and not _is_domain(domain)) or address.translate(None, b"\t\r\n") != address:
         raise Deferred(f"sendmail would not take this as one address: {address.decode('utf-8', 'replace')}")
     if not (_is_dot_string(local) or _is_quoted_string(local)):
-        escaped = local.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\r", b"\\\r")
+        escaped = local.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         local = b'"' + escaped + b'"'
     return local + at + domain
 

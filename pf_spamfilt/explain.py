@@ -51,13 +51,13 @@ def run(arguments: list[str], config: str) -> int:
         return error.status
 
 
-def _explain(filter: Filter, notes: Notes) -> int:
-    record, envelope = filter.record, filter.envelope
-    argv = reinject.command(envelope, filter.settings.sendmail.command)
-    message = filter.read()
-    _section("Envelope", _describe_envelope(filter))
+def _explain(running: Filter, notes: Notes) -> int:
+    record, envelope = running.record, running.envelope
+    argv = reinject.command(envelope, running.settings.sendmail.command)
+    message = running.read()
+    _section("Envelope", _describe_envelope(running))
     try:
-        result = filter.examine(message)
+        result = running.examine(message)
     finally:
         _section("Scan", _describe_scan(record, notes))
     _section("Header fields", _changes(message, result))
@@ -85,12 +85,12 @@ def _describe_settings(source: str, chosen: settings.Settings) -> Iterator[tuple
         yield "note", chosen.note
 
 
-def _describe_envelope(filter: Filter) -> Iterator[tuple[str, str]]:
-    yield "sender", report.printable(filter.envelope.sender) or "<> (the null sender)"
-    for recipient in filter.envelope.recipients or [b"none given"]:
+def _describe_envelope(running: Filter) -> Iterator[tuple[str, str]]:
+    yield "sender", report.printable(running.envelope.sender) or "<> (the null sender)"
+    for recipient in running.envelope.recipients or [b"none given"]:
         yield "recipient", report.printable(recipient)
-    yield "queue id", filter.record.queue_id
-    yield "size", f"{filter.record.size} bytes"
+    yield "queue id", running.record.queue_id
+    yield "size", f"{running.record.size} bytes"
 
 
 def _describe_scan(record: report.Record, notes: Notes) -> Iterator[tuple[str, str]]:
@@ -119,8 +119,12 @@ def _changes(before: Message, after: Message) -> Iterator[tuple[str, str]]:
 
 
 def _fields(message: Message) -> list[bytes]:
-    start = message.head or os.pread(message.fd, 1 << 20, 0)
-    return [field.replace(b"\r\n", b"\n") for field in headers.split(start)[0]]
+    """Return the header fields that can change: all of a message that was scanned, otherwise only X-Spam-*."""
+    if message.in_memory:
+        return [field.replace(b"\r\n", b"\n") for field in headers.split(message.head)[0]]
+    with open(message.fd, "rb", closefd=False) as stream:
+        stream.seek(0)
+        return [piece for piece, forged in headers.sift(stream) if forged]
 
 
 def _numbered(lines: list[str]) -> Iterator[tuple[str, str]]:

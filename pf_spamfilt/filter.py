@@ -13,6 +13,9 @@ from pf_spamfilt.envelope import Envelope, spamc_user
 from pf_spamfilt.exits import OK, TEMPFAIL, USAGE, Deferred, Ended, ScanFailed, UsageError
 from pf_spamfilt.log import Log
 
+# The share of the deadline, and the most of it in seconds, that a scan must leave for sendmail.
+RESERVE = 0.25
+RESERVE_MAX = 30
 USAGE_TEXT = "usage: pf-spamfilt SENDER RECIPIENT... (see pf-spamfilt --help)"
 
 
@@ -115,10 +118,9 @@ class Filter:
             return clean
         self.record.user = self._user()
         started = time.monotonic()
+        deadline = self.deadline - min(RESERVE_MAX, RESERVE * self.settings.limits.deadline)
         try:
-            result, self.record.verdict = scan.scan(
-                clean, self.record.user, self.settings.spamc, self.deadline, self.log
-            )
+            result, self.record.verdict = scan.scan(clean, self.record.user, self.settings.spamc, deadline, self.log)
             return result
         except ScanFailed as error:
             return self._pass_unscanned(clean, error)

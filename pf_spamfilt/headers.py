@@ -16,26 +16,32 @@ _NAME_BYTES = bytes(range(33, 127))
 def split(message: bytes) -> tuple[list[bytes], bytes]:
     """Split `message` into its header fields, folding and line ends kept, and all that follows them.
 
-    What follows begins with the empty line, if there is one. A leading mbox(5) "From " line counts as a field.
+    What follows begins with the empty line, if there is one. Leading mbox(5) "From " lines count as fields.
     """
     starts: list[int] = []
-    position = 0
+    position, leading = 0, True
     while position < len(message):
         end = message.find(b"\n", position) + 1 or len(message)
         if not (starts and message[position] in b" \t"):
-            if not _begins_field(message[position:end], first=not starts):
+            named = _begins_field(message[position:end])
+            if not (named or (leading and _is_mbox_line(message[position:end]))):
                 break
+            leading = leading and not named
             starts.append(position)
         position = end
     ends = [*starts[1:], position]
     return [message[start:end] for start, end in zip(starts, ends, strict=False)], message[position:]
 
 
-def _begins_field(line: bytes, first: bool) -> bool:
+def _begins_field(line: bytes) -> bool:
     name, colon, _ = line.partition(b":")
     name = name.rstrip(b" \t")
-    named = colon != b"" and name != b"" and not name.translate(None, _NAME_BYTES)
-    return named or (first and line.startswith(b"From "))
+    return colon != b"" and name != b"" and not name.translate(None, _NAME_BYTES)
+
+
+def _is_mbox_line(line: bytes) -> bool:
+    """Tell whether sendmail(1) drops this line from the start of a message."""
+    return line.lstrip(b">").startswith(b"From ")
 
 
 def name_of(field: bytes) -> bytes:
@@ -59,13 +65,15 @@ def sift(stream: "BufferedReader | BytesIO") -> "Iterator[tuple[bytes, bool]]":
     `stream` stands at the start of a message. The piece that ends the header is the last; what follows it is left
     in the stream. Memory does not grow with the header.
     """
-    first = line_start = True
+    first = leading = line_start = True
     forged = False
     while piece := stream.readline(PIECE):
         if line_start and (first or piece[0] not in b" \t"):
-            if not _begins_field(piece, first):
+            named = _begins_field(piece)
+            if not (named or (leading and _is_mbox_line(piece))):
                 yield piece, False
                 return
+            leading = leading and not named
             forged = piece[:7].lower() == b"x-spam-"
         yield piece, forged
         first, line_start = False, piece.endswith(b"\n")

@@ -1,5 +1,6 @@
-"""Syslog and the log file. That a line cannot be written is never an error: mail goes first."""
+"""Syslog and the log file. That a line cannot be written, or nobody reads, is never an error: mail goes first."""
 
+import _signal  # type: ignore[import-not-found]  # see process.py
 import posix
 import syslog
 import time
@@ -12,10 +13,16 @@ if TYPE_CHECKING:
     from pf_spamfilt.settings import LogSettings
 
 ERRORS, MESSAGES, STEPS, CHILDREN = range(4)
+# How long syslogd may take for one line, in seconds.
+PATIENCE = 1.0
 FACILITIES = {
     name: getattr(syslog, "LOG_" + name.upper())
     for name in ("mail", "daemon", "user", *(f"local{number}" for number in range(8)))
 }
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Do nothing: that a system call was interrupted is enough."""
 
 
 class Log:
@@ -51,18 +58,24 @@ class Log:
         if level > self._settings.level:
             return
         if self._settings.syslog:
-            syslog.syslog(priority, line)
+            self._send(priority, line)
         if self._settings.file:
             self._append(line)
+
+    def _send(self, priority: int, line: str) -> None:
+        """Give one line to syslog(3); interrupt it where a stopped daemon does not take it."""
+        _signal.signal(_signal.SIGALRM, _interrupt)
+        _signal.setitimer(_signal.ITIMER_REAL, PATIENCE, PATIENCE)
+        syslog.syslog(priority, line)
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
 
     def _append(self, line: str) -> None:
         """Append one line as Postfix writes maillog_file; one write, so that lines of several filters do not mix."""
         now = time.strftime("%b %e %H:%M:%S")
         text = f"{now} {posix.uname().nodename} pf-spamfilt[{posix.getpid()}]: {line}\n"
+        flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NONBLOCK
         try:
-            fd = posix.open(
-                self._settings.file, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC, 0o640
-            )
+            fd = posix.open(self._settings.file, flags, 0o640)
             posix.write(fd, text.encode("utf-8", "replace"))
             posix.close(fd)
         except OSError:

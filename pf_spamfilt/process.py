@@ -10,14 +10,14 @@ import select
 import time
 
 from pf_spamfilt import report, spool
-from pf_spamfilt.exits import Deferred, Ended, Stopped, system_error
+from pf_spamfilt.exits import Deferred, Stopped, system_error
 
 # How long a program may take to die of SIGTERM before SIGKILL ends it, in seconds.
 GRACE = 2.0
 # How much a program may write that is not a message, and how much of it is looked at, in bytes.
 OUTPUT_LIMIT = 1 << 20
 _SAID = 4096
-_WAKE = 0.2
+_WAKE = 0.05
 _STOPPING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 _RESET = (
     _signal.SIGCHLD,
@@ -75,8 +75,8 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
     """Run `argv` to its end and return its exit status, or minus the signal that killed it, and what it said.
 
     `stdin` is a file, read from its start, and `stdout` another. Without `stdout` both outputs are captured, otherwise
-    only stderr is. `deadline` is a time.monotonic(): past it, or when there are more than `limit` bytes in stdout, the
-    program is ended and TimedOut raised. Raises Deferred if it cannot be started.
+    only stderr is. `deadline` is a time.monotonic(): past it, or when there are more than `limit` bytes in stdout or
+    OUTPUT_LIMIT in what is captured, the program is ended and TimedOut raised. Raises Deferred if it cannot be started.
     """
     said = spool.memory_file()
     output = said if stdout < 0 else stdout
@@ -87,8 +87,8 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
         pid = _start(argv, stdin, output, said)
         try:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-            status = _wait(pid, report.printable(argv[0]), deadline, output, limit)
-        except Ended:
+            status = _wait(pid, report.printable(argv[0]), deadline, {output: limit, said: OUTPUT_LIMIT})
+        except BaseException:
             _end(pid)
             raise
         return Finished(posix.waitstatus_to_exitcode(status), posix.pread(said, _SAID, 0))
@@ -111,7 +111,7 @@ def _start(argv: list[bytes], *files: int) -> int:
         raise system_error(f"cannot run {report.printable(argv[0])}", error) from None
 
 
-def _wait(pid: int, name: str, deadline: float, stdout: int, limit: int) -> int:
+def _wait(pid: int, name: str, deadline: float, limits: dict[int, int]) -> int:
     """Return the wait status; raise TimedOut when the program must be ended."""
     poll = select.poll()
     pause = _WAKE
@@ -128,7 +128,7 @@ def _wait(pid: int, name: str, deadline: float, stdout: int, limit: int) -> int:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimedOut(f"{name} took too long")
-            if posix.fstat(stdout).st_size > limit:
+            if any(posix.fstat(fd).st_size > limit for fd, limit in limits.items()):
                 raise TimedOut(f"{name} wrote without end")
             poll.poll(1000 * min(left, pause))
     finally:

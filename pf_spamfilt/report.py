@@ -49,7 +49,8 @@ def ending(status: int) -> str:
 def summary(record: Record) -> str:
     """Return the line for Postfix's log, such as `spam 15.3/5.0, tagged; 1 reinjected`."""
     tail = f"; {len(record.recipients)} {record.action}"
-    return printable(_judgement(record), SUMMARY_MAX - len(tail)) + tail
+    judgement = _judgement(record).encode("ascii", "replace")
+    return printable(judgement, SUMMARY_MAX - len(tail)) + tail
 
 
 def _judgement(record: Record) -> str:
@@ -67,7 +68,7 @@ def line(record: Record, seconds: float, reason: str = "") -> str:
     """
     verdict = record.verdict
     parts = [
-        f"from=<{printable(record.sender)}>",
+        f"from=<{_address(record.sender)}>",
         f"to={_addresses(record.recipients)}",
         f"size={record.size}",
         f"user={printable(record.user)}",
@@ -88,7 +89,12 @@ def _word(record: Record) -> str:
     return "spam" if record.verdict.spam else "ham"
 
 
+def _address(address: bytes) -> str:
+    """Return an address that cannot end its own brackets, and so cannot look like another key of the line."""
+    return printable(address).replace("<", "?").replace(">", "?")
+
+
 def _addresses(addresses: list[bytes]) -> str:
-    shown = ",".join(f"<{printable(address)}>" for address in addresses[:_SHOWN_RECIPIENTS])
+    shown = ",".join(f"<{_address(address)}>" for address in addresses[:_SHOWN_RECIPIENTS])
     more = len(addresses) - _SHOWN_RECIPIENTS
     return f"{shown},(+{more} more)" if more > 0 else shown

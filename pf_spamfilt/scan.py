@@ -9,6 +9,7 @@ import time
 
 from pf_spamfilt import process, report, spool, verdict
 from pf_spamfilt.exits import Deferred, ScanFailed
+from pf_spamfilt.settings import MAX_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _FAULTS = {
 _UNREACHED = (68, 69, 70, 74, 75, 77)
 # SpamAssassin adds a report and, with report_safe, a second header; more than this is no answer.
 _ROOM = 1 << 20
-_SPAMC_MAX = 256 << 20
 # With several servers a dead one must not cost what spamc's three attempts, and connect(2), would wait.
 _FAILOVER = [b"--connect-retries=1", b"-n", b"10"]
 
@@ -52,9 +52,10 @@ def scan(
         try:
             return _ask(server, message, output, user, spamc, deadline, log)
         except ScanFailed as error:
-            posix.close(output)
             failure = error
             log.step(f"no scan{' by ' + server if server else ''}: {error.text}")
+        finally:
+            posix.close(output)
     raise failure
 
 
@@ -67,7 +68,7 @@ def _in_order(spamc: "Spamc") -> list[str]:
 def _command(spamc: "Spamc", server: str, user: bytes, patience: int) -> list[bytes]:
     """Return spamc's argv; the user in the one form in which a name may begin with "-"."""
     argv = process.encode(spamc.command)
-    argv += [b"-x", b"-E", b"-s", b"%d" % min(spamc.max_size + _ROOM, _SPAMC_MAX), b"-t", b"%d" % patience]
+    argv += [b"-x", b"-E", b"-s", b"%d" % min(spamc.max_size + _ROOM, MAX_SIZE), b"-t", b"%d" % patience]
     if len(spamc.servers) > 1:
         argv += _FAILOVER
     argv += _address(server)
@@ -107,8 +108,10 @@ def _ask(
     log.child(argv, ended)
     if ended.status not in (verdict.HAM, verdict.SPAM):
         raise _fault(ended)
-    answer = spool.from_file(output, in_memory=True)
-    return answer, verdict.judge(ended.status, answer.head, message.head)
+    answer = spool.from_file(output, in_memory=True).head
+    found = verdict.judge(ended.status, answer, message.head)
+    # What was judged is what goes on: a process that spamc left behind could still write into its own file.
+    return spool.from_bytes(answer), found
 
 
 def _fault(ended: process.Finished) -> ScanFailed:

@@ -17,7 +17,6 @@ from pf_spamfilt.exits import SettingsError
 Check = Callable[[object], str]
 """A check returns what is allowed if the value is wrong, otherwise an empty string."""
 
-_SPAMC_MAX = 256 * 1024 * 1024
 _MACROS = ("recipient", "user", "mailbox", "extension", "domain")
 
 
@@ -47,10 +46,21 @@ def _command(value: object) -> str:
     return "" if good else 'a list of words, the first an absolute path: ["/usr/bin/spamc", "--ssl"]'
 
 
+def _sendmail(value: object) -> str:
+    if allowed := _command(value):
+        return allowed
+    words = value if isinstance(value, list) else []
+    return "without -t: recipients are never taken from the header" if "-t" in words else ""
+
+
 def _servers(value: object) -> str:
-    pattern = r"/\S+|(\[[0-9A-Fa-f:.]+\]|\w[\w.-]*)(:\d{1,5})?|[0-9A-Fa-f:.]+"
-    good = _is_texts(value) and all(re.fullmatch(pattern, server) for server in value)  # type: ignore[attr-defined]
+    good = _is_texts(value) and all(map(_is_server, value))  # type: ignore[call-overload]
     return "" if good else 'a list of "host", "host:port", "[address]:port" or "/path/of/socket"'
+
+
+def _is_server(server: str) -> bool:
+    found = re.fullmatch(r"/\S+|(?:\[[0-9A-Fa-f:.]+\]|\w[\w.-]*)(?::(\d{1,5}))?|(?=.*:.*:)[0-9A-Fa-f:.]+", server)
+    return found is not None and int(found[1] or 1) in range(1, 65536)
 
 
 def _user(value: object) -> str:
@@ -74,11 +84,11 @@ CHECKS: dict[str, dict[str, Check]] = {
         "servers": _servers,
         "order": _one_of("listed", "random"),
         "user": _user,
-        "max_size": _number(1, _SPAMC_MAX),
+        "max_size": _number(1, settings.MAX_SIZE),
         "timeout": _number(1, 86400),
         "on_failure": _one_of("defer", "pass"),
     },
-    "sendmail": {"command": _command},
+    "sendmail": {"command": _sendmail},
     "limits": {"deadline": _number(1, 86400)},
     "log": {
         "syslog": _boolean,
@@ -100,15 +110,16 @@ def read(source: str) -> dict[str, dict[str, object]]:
 def compile_file(source: str) -> str:
     """Store the settings of `source` where a message finds them parsed; return that file's name.
 
-    The file appears whole or not at all, with the source's owner and mode 0644. Raises SettingsError or OSError.
+    The file appears whole or not at all, with the source's owner, and readable by those who can read the source.
+    Raises SettingsError or OSError.
     """
     file = os.stat(source)
     target = source + settings.COMPILED_SUFFIX
     new = f"{target}.{os.getpid()}"
-    data = marshal.dumps((settings.stamp(file), read(source)))  # type: ignore[arg-type]  # texts, numbers, lists of them
+    data = marshal.dumps((settings.stamp(file), read(source)))  # type: ignore[arg-type]
     with open(new, "xb") as output:
         output.write(data)
-        os.fchmod(output.fileno(), 0o644)
+        os.fchmod(output.fileno(), file.st_mode & 0o644)
         if os.geteuid() == 0:
             os.fchown(output.fileno(), file.st_uid, file.st_gid)
         os.fsync(output.fileno())
@@ -129,15 +140,22 @@ def problems(values: dict[str, dict[str, object]]) -> Iterator[str]:
             elif key not in CHECKS[section]:
                 yield f"{where}: there is no such key{_instead(key, list(CHECKS[section]))}"
             elif allowed := CHECKS[section][key](value):
-                yield f"{where}: must be {allowed}, not {value!r}"
+                yield f"{where}: must be {allowed}, not {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # a number of more digits than Python prints
+        return "this"
 
 
 def _parse(source: str) -> dict[str, object]:
     try:
-        return tomllib.loads(Path(source).read_text("utf-8"))
+        return tomllib.loads(Path(source).read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{source}: {error.strerror}") from None
-    except ValueError as error:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or not meant seriously
         raise SettingsError(f"{source}: {error}") from None
 
 
@@ -145,7 +163,7 @@ def _sections(table: dict[str, object]) -> dict[str, dict[str, object]]:
     """Order TOML's table by section, the keys outside any under an empty name."""
     values: dict[str, dict[str, object]] = {"": {}}
     for name, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name:
             values[name] = value
         else:
             values[""][name] = value

@@ -1,7 +1,7 @@
 """The settings that hold for this message: the defaults, with what pf-spamfilt.toml says.
 
 Parsing TOML costs more than starting Python, so a compiled file beside it is taken instead while it is fresh: stamped
-with the source's size and modification time, of the source's owner, and writable by nobody else. A stale, broken or
+with the source's size and times, of the source's owner, and writable by nobody else. A stale, broken or
 missing one is only slower. What is allowed in the file is schema.py's matter, imported only when it must be read.
 """
 
@@ -16,6 +16,8 @@ from pf_spamfilt.exits import SettingsError
 FILE_NAME = "pf-spamfilt.toml"
 DEFAULT_FOLDER = "/etc/postfix"
 COMPILED_SUFFIX = ".compiled"
+# What spamc can be given at the most, in bytes.
+MAX_SIZE = 256 << 20
 # Compiled settings of another program version, or another Python's marshal, are not believed.
 _MAKER = (__version__, marshal.version, sys.version_info[:2])
 
@@ -112,7 +114,7 @@ def load(source: str, required: bool = False) -> Settings:
 
 def stamp(file: posix.stat_result) -> tuple[object, ...]:
     """Return what makes compiled settings fresh: of this source file, by this program and Python."""
-    return (*_MAKER, file.st_size, file.st_mtime_ns)
+    return (*_MAKER, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
 
 
 def _read_compiled(name: str, source: posix.stat_result) -> tuple[dict[str, dict[str, object]] | None, str]:

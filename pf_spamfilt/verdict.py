@@ -34,7 +34,7 @@ def judge(status: int, answer: bytes, original: bytes) -> Verdict:
     fields, rest = headers.split(answer)
     if not fields:
         raise ScanFailed("spamc returned something without a header")
-    if not (_is_same_message(fields, rest, original) or (status == SPAM and _is_wrapped(answer, original))):
+    if not (_is_same_message(fields, rest, original) or (status == SPAM and _is_wrapped(rest, original))):
         raise ScanFailed("spamc did not return the whole message")
     if not any(headers.name_of(field).startswith(b"x-spam-") for field in fields):
         # SpamAssassin always adds X-Spam-Checker-Version. Without it spamc gave the message back, with status 0, as it
@@ -66,13 +66,16 @@ def _without_separator(rest: bytes) -> bytes:
     return rest[2:] if rest.startswith(b"\r\n") else rest.removeprefix(b"\n")
 
 
-def _is_wrapped(answer: bytes, original: bytes) -> bool:
-    """Tell whether the answer is a report that ends with the original as an attachment (report_safe 1 and 2)."""
-    _, _, part = answer.partition(b"x-spam-type=original")
-    line_end = b"\r\n" if part.endswith(b"\r\n") else b"\n"
-    _, found, attached = part.partition(line_end * 2)
-    attached, boundary, _ = attached.rpartition(line_end + b"--")
-    return found != b"" and boundary != b"" and _is_same_message(*headers.split(attached), original)
+def _is_wrapped(rest: bytes, original: bytes) -> bool:
+    """Tell whether what follows a header is a report that ends with the original attached (report_safe 1 and 2).
+
+    The part is found by the boundary in the last line, which SpamAssassin makes sure is not in the original.
+    """
+    line_end = b"\r\n" if rest.endswith(b"\r\n") else b"\n"
+    parts, _, last = rest.rpartition(line_end + b"--")
+    delimiter = line_end + b"--" + last.rstrip().removesuffix(b"--") + line_end
+    header, _, attached = parts.rpartition(delimiter)[2].partition(line_end * 2)
+    return b"x-spam-type=original" in header and _is_same_message(*headers.split(attached), original)
 
 
 def _read_status(spam: bool, fields: list[bytes]) -> Verdict:

@@ -49,7 +49,7 @@ make_venv() {
         die "pip could not install pf-spamfilt and click: see above"
     # What is left is only what the command needs; the scripts of a venv would name this folder.
     "$new/bin/python3" -I -m pip uninstall -q -y --disable-pip-version-check setuptools pip 2>/dev/null || :
-    find "$new/bin" -type f -delete
+    find "$new/bin" -type f ! -name pf-spamfilt -delete
     "$python" -I -m compileall -q -s "$new" -p "$prefix/lib/pf-spamfilt" "$new/lib" || die "cannot compile the package"
 }
 
@@ -67,10 +67,10 @@ place() {
 
 # The form for people must answer, and the one for mail must refuse an empty command line with a deferral.
 try() {
-    version=$(cd / && as_nobody "$root/bin/pf-spamfilt" --version </dev/null 2>&1) ||
-        die "an unprivileged account cannot run $root/bin/pf-spamfilt: $version
+    version=$(cd / && as_nobody "$1" --version </dev/null 2>&1) ||
+        die "an unprivileged account cannot run $1: $version
 (every folder on the way to it must be open to all: chmod a+rx)"
-    answer=$(cd / && as_nobody "$root/bin/pf-spamfilt" </dev/null 2>&1) && die "the command accepts no arguments"
+    answer=$(cd / && as_nobody "$1" </dev/null 2>&1) && die "the command accepts an empty command line"
     case $answer in
     4.3.5*) ;;
     *) die "the command does not work as an unprivileged account: $answer" ;;
@@ -80,7 +80,8 @@ try() {
 umask 022
 find_python
 make_venv
+try "$new/bin/pf-spamfilt" # before it replaces one that works
 place
-try
+try "$root/bin/pf-spamfilt"
 echo "installed: $version at $prefix/bin/pf-spamfilt, run by $python"
 [ "$(id -u)" = 0 ] || echo "install: not root, so it was not tried as the account that Postfix will use"

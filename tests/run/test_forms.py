@@ -111,13 +111,30 @@ def test_help_teaches(run, option):
         assert word in said
 
 
+@pytest.mark.parametrize("option", ["-h", "--help", "--version"])
+def test_help_with_addresses_is_no_success(run, option):
+    """In master.cf it would lose all mail, as would a sender of that name."""
+    status, said = run(option, "joe@example.net")
+    assert (status, said[:6]) == (75, "4.3.5 ")
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("--explain",)])
+def test_that_nobody_reads_is_no_crash(command, site, arguments):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([command, *arguments], input=MESSAGE, stdout=full, stderr=subprocess.PIPE, env={})
+    assert done.returncode == 75
+    assert b"Traceback" not in done.stderr
+
+
 def test_version_is_the_packages(run):
     assert run("--version") == (0, f"pf-spamfilt {__version__}\n")
 
 
 def test_config_names_other_settings(run, site, tmp_path):
     (site / "pf-spamfilt.toml").rename(tmp_path / "other.toml")
-    assert run("--config", f"{tmp_path}/other.toml", "jane@example.com", "joe@example.net")[0] == 0
+    assert run("--config", f"{tmp_path}/other.toml", "-jane@example.com", "joe@example.net")[0] == 0
+    assert run(f"--config={tmp_path}/other.toml", "--", "jane@example.com", "joe@example.net")[0] == 0
+    assert run("--explain", "--config", f"{tmp_path}/other.toml", "-jane@example.com", "joe@example.net")[0] == 0
     status, said = run("--config", f"{tmp_path}/none.toml", "jane@example.com", "joe@example.net")
     assert (status, said) == (75, f"4.3.5 {tmp_path}/none.toml: No such file or directory\n")
 

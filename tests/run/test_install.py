@@ -85,6 +85,17 @@ def test_installing_again_replaces_and_uninstalling_leaves_no_file(folder):
     assert [path for path in folder.rglob("*") if not path.is_dir()] == []
 
 
+def test_a_version_that_does_not_work_replaces_none_that_does(folder, prefix, tmp_path):
+    broken = tmp_path / "source"
+    subprocess.run(["git", "clone", "-q", PROJECT, broken], check=True)
+    make("install", f"PREFIX={folder}")
+    (broken / "pf_spamfilt/settings.py").write_text("import nonsense\n")
+    done = subprocess.run(["make", "-C", broken, "install", f"PREFIX={folder}"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "the command does not work" in done.stderr
+    assert works(folder / "bin/pf-spamfilt")
+
+
 def test_an_installation_that_an_unprivileged_account_cannot_reach_is_refused(folder):
     folder.chmod(0o700)
     done = make("install", f"PREFIX={folder}/closed", check=False)

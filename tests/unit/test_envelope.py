@@ -60,7 +60,22 @@ def test_address_is_quoted_so_that_sendmail_reads_one_address(address, argument)
 
 
 @pytest.mark.parametrize(
-    "address", [b"a@", b"a@b c", b"a@b,c", b"a@b;c", b"a@b>c", b'a@b"c', b"a@[b", b"a@b\nc", b"a@[]"]
+    "address",
+    [
+        b"a@",
+        b"a@b c",
+        b"a@b,c",
+        b"a@b;c",
+        b"a@b>c",
+        b'a@b"c',
+        b"a@[b",
+        b"a@b\nc",
+        b"a\tb@c",
+        b"a\nb@c",
+        b"a\rb@c",
+        b'"a\tb"@c',
+        b"a@[]",
+    ],
 )
 def test_a_domain_that_no_quoting_saves_is_refused(address):
     with pytest.raises(Deferred, match="one address"):

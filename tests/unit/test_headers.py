@@ -68,6 +68,7 @@ def test_sift_finds_a_forged_field_whose_lines_are_longer_than_a_piece(filler, e
         pytest.param(b"A B: c\n", 0, id="blank-in-name"),
         pytest.param(b"From x y\nA: b\n\n", 2, id="mbox-line"),
         pytest.param(b"A: b\nFrom x y\n\n", 1, id="mbox-line-only-first"),
+        pytest.param(b"From x y\n>From z\n>>From z\nA: b\n\n", 4, id="mbox-lines-that-sendmail-drops"),
         pytest.param(b"A: b\n \nC: d\n\n", 2, id="blank-line-of-blanks-folds"),
         pytest.param(b"A: b\r\n\r\nC: d\r\n", 1, id="crlf"),
     ],

@@ -76,9 +76,10 @@ def test_past_its_deadline_a_program_and_its_children_are_ended(stdin, tmp_path,
     assert processes_of_group(int((tmp_path / "pid").read_text())) == []
 
 
-def test_a_program_that_writes_without_end_is_ended(stdin):
+@pytest.mark.parametrize("script", ["yes", "yes >&2"])
+def test_a_program_that_writes_without_end_is_ended(stdin, script):
     with pytest.raises(process.TimedOut, match="wrote without end"):
-        process.run([b"/usr/bin/yes"], stdin, soon())
+        process.run(shell(script), stdin, soon(), spool.memory_file())
 
 
 @pytest.fixture

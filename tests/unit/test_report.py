@@ -29,11 +29,18 @@ def test_summary_says_verdict_and_what_was_done(verdict, unscanned, expected):
     assert report.summary(record(verdict, unscanned, 2)) == expected
 
 
+def test_an_address_cannot_look_like_another_key():
+    found = record()
+    found.sender = b"a>, to=<evil"
+    assert "from=<a?, to=?evil>, to=<b0@example.com>" in report.line(found, 0)
+
+
 @given(st.text())
 def test_summary_is_one_line_that_postfix_shows_whole(reason):
     line = report.summary(record(unscanned=reason))
     assert len(line) <= 100
     assert line.isprintable()
+    assert line.isascii()
     assert line.endswith("; 1 reinjected")
 
 

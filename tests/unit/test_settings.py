@@ -58,9 +58,16 @@ def test_what_the_file_does_not_say_is_the_default(source):
         ("[log]\nfile = 'log'", "[log] file: must be an absolute path, or empty, not 'log'"),
         ("[log]\nlevel = 4", "[log] level: must be a number from 0 to 3, not 4"),
         ("[log]\nsyslog = 1", "[log] syslog: must be true or false, not 1"),
+        ("[spamc]\nservers = ['a:65536']", '[spamc] servers: must be a list of "host"'),
+        ("[spamc]\nservers = [':']", '[spamc] servers: must be a list of "host"'),
+        ("[sendmail]\ncommand = ['/usr/sbin/sendmail', '-t']", "[sendmail] command: must be without -t"),
+        ('[""]\nrecipient_delimiter = "-"', ": must be"),
+        ("a = " + "[" * 3000, "recursion"),
+        ("[spamc]\ntimeout = 0x" + "f" * 6000, "[spamc] timeout: must be a number from 1 to 86400, not this"),
         ("[spamc", "Expected ']'"),
         ("a = '\x01'", "character"),
     ],
+    ids=lambda value: value[:40],
 )
 def test_an_error_names_file_key_and_what_is_allowed(source, text, error):
     source.write_text(text)
@@ -156,20 +163,48 @@ def _of_another_version(source, target):
         file.write(marshal.dumps((("0.0", *settings.stamp(os.stat(source))[1:]), {})))
 
 
+def _changed_in_the_same_instant(source, target):
+    times = os.stat(source)
+    source.write_text("[spamc]\ntimeout = 71\n")
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def _a_fifo(source, target):
     os.unlink(target)
     os.mkfifo(target)
 
 
 @pytest.mark.parametrize(
-    "spoil", [_edited, _touched, _writable_by_others, _anothers, _garbage, _empty, _of_another_version, _a_fifo]
+    "spoil",
+    [
+        _edited,
+        _touched,
+        _writable_by_others,
+        _anothers,
+        _garbage,
+        _empty,
+        _of_another_version,
+        _changed_in_the_same_instant,
+        _a_fifo,
+    ],
 )
 def test_a_stale_or_doubtful_compiled_file_is_only_slower(source, spoil):
     target = compiled(source)
     spoil(source, target)
     chosen = settings.load(str(source))
-    assert chosen.spamc.timeout in (17, 170)
+    assert chosen.spamc.timeout in (17, 170, 71)
     assert "compile it anew" in chosen.note
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_compiled_settings_disclose_no_more_than_the_source(source, mode):
+    source.chmod(mode)
+    assert os.stat(schema.compile_file(str(source))).st_mode & 0o777 == mode
+
+
+def test_a_byte_order_mark_is_no_error(source):
+    source.write_bytes(b"\xef\xbb\xbf[spamc]\ntimeout = 18\n")
+    assert settings.load(str(source)).spamc.timeout == 18
 
 
 def test_wrong_settings_are_not_compiled(source):

@@ -51,6 +51,10 @@ def test_other_forms_of_the_status_are_read_as_far_as_they_go(field, score, test
             MARKED.replace(b"\n\nbody", b"\r\n\nbody").replace(b"d>\nR", b"d>\r\nR"), id="line-ends-of-header"
         ),
         pytest.param(WRAPPED, id="wrapped"),
+        pytest.param(WRAPPED.replace(b"report", b"x-spam-type=original\n\nreport"), id="wrapped-with-marker-in-report"),
+        pytest.param(
+            WRAPPED.replace(b"Subject: hi", b"Subject: x-spam-type=original", 1), id="wrapped-marker-in-subject"
+        ),
     ],
 )
 def test_an_answer_with_the_whole_message_is_accepted(answer):
