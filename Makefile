@@ -16,7 +16,7 @@ install: ## install below PREFIX (/usr/local), in DESTDIR if given
 
 .PHONY: uninstall
 uninstall: ## remove what `make install` put below PREFIX
-	rm -rf '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt'
+	rm -rf '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.new' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.old'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt' '$(DESTDIR)$(PREFIX)/share/man/man1/pf-spamfilt.1'
 
 .PHONY: demo
@@ -25,6 +25,7 @@ demo: packages ## send mail through a private Postfix and spamd, and show what c
 
 .PHONY: packages
 packages:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: Debian 12, Ubuntu 24.04 or later")'
 	@lab/packages.sh $(DEBS) python3-venv
 
 $(VENV)/done: pyproject.toml
@@ -36,6 +37,7 @@ $(VENV)/done: pyproject.toml
 
 .PHONY: lint
 lint: $(VENV)/done ## ruff, mypy, mandoc
+	@lab/packages.sh mandoc
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -43,7 +45,7 @@ lint: $(VENV)/done ## ruff, mypy, mandoc
 
 .PHONY: test
 test: packages $(VENV)/done ## all tests, and lint; as root, for the servers
-	@lab/packages.sh mandoc man-db strace
+	@lab/packages.sh man-db
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/bin/coverage run -m pytest
 	@$(VENV)/bin/coverage report --skip-empty

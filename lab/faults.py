@@ -173,6 +173,15 @@ def _hanging_spamc() -> list[Fault]:
         fault("hangs, with a child", spamc="sleep 30 & sleep 30"),
         fault("ends, a child keeps its files open", spamc="sleep 30 & good", may_leave_process=True),
         fault("ends with 75, a child keeps its files open", spamc="sleep 30 & exit 75", may_leave_process=True),
+        *(
+            fault(
+                f"ends, a child overwrites the answer after {seconds} s",
+                spamc=f"good; {{ sleep {seconds}; printf CHANGED >/proc/self/fd/1; }} & exit 0",
+                may_leave_process=True,
+            )
+            for seconds in ("0", "0.002", "0.005", "0.01", "0.02", "0.05")
+        ),
+        fault("writes errors endlessly", spamc="good; exec yes >&2"),
         fault("prints endlessly", spamc="good; while :; do echo more and more and more; done"),
         fault("prints 100 MB", spamc="good; head -c 100000000 /dev/zero"),
         fault("stops itself", spamc="kill -STOP $$; good"),
@@ -413,6 +422,8 @@ def _settings() -> list[Fault]:
         fault("settings not readable", settings=lambda path: path.chmod(0o600), world=worlds.own_programs),
         fault("settings a directory", settings=worlds.directory_instead, world=worlds.own_programs),
         fault("settings a dangling link", settings=worlds.dangling_link, world=worlds.own_programs),
+        fault("log file a FIFO", settings=worlds.log_to_fifo, must_deliver=True),
+        fault("syslogd stopped", settings=worlds.log_to_syslog, world=worlds.stopped_syslogd, must_deliver=True),
         fault("settings a FIFO", settings=worlds.fifo, world=worlds.own_programs),
         fault("compiled settings garbage", settings=worlds.compiled(os.urandom(500)), must_deliver=True),
         fault("compiled settings empty", settings=worlds.compiled(b""), must_deliver=True),

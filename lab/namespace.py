@@ -18,7 +18,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 DEVICES = (
-    "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm",
+    "null", "zero", "full", "random", "urandom", "tty", "pts", "shm",
     "fd", "stdin", "stdout", "stderr",
 )  # fmt: skip
 REMEDY = (
@@ -39,6 +39,8 @@ def enter() -> None:
         return
     if _libc.unshare(CLONE_NEWNS) != 0:
         raise LabError(f"{REMEDY} (unshare: {_reason()})")
+    if not os.path.ismount("/"):
+        raise LabError("/ is no mount point, as in a plain chroot: before chroot, mount --bind DIRECTORY DIRECTORY")
     _mount(b"none", b"/", b"", MS_REC | MS_PRIVATE)
     _own_namespace.append(os.getpid())
 
@@ -56,6 +58,7 @@ def private_dev() -> None:
         _mount(b"tmpfs", b"/dev", b"tmpfs", 0, b"mode=0755")
         for name, fd in old.items():
             _show_device(fd, f"/dev/{name}")
+        os.symlink("pts/ptmx", "/dev/ptmx")
     finally:
         for fd in old.values():
             os.close(fd)

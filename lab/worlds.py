@@ -4,8 +4,10 @@ Every world is called in the child that becomes the command, with the stage's di
 root's privileges. What it mounts is seen by the command and what that starts, and by nobody else.
 """
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +93,34 @@ def fifo(path: Path) -> None:
     """Put a FIFO that nobody writes in place of the settings."""
     path.unlink()
     os.mkfifo(path, 0o644)
+
+
+def log_to_fifo(path: Path) -> None:
+    """Let the settings name a log file that is a FIFO which nobody reads."""
+    os.mkfifo(path.with_name("log"))
+    path.write_text(f'{path.read_text()}file = "{path.with_name("log")}"\n')
+    path.with_name("log").chmod(0o666)
+
+
+def log_to_syslog(path: Path) -> None:
+    """Let the settings say that syslog is used."""
+    path.write_text(path.read_text().replace("syslog = false", "syslog = true"))
+
+
+def stopped_syslogd(_: Path, __: Install | None) -> None:
+    """Put a syslog socket in place that has taken all it can; it lives as long as the command does."""
+    namespace.enter()
+    namespace.private_dev()
+    daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    daemon.bind("/dev/log")
+    os.chmod("/dev/log", 0o666)
+    daemon.set_inheritable(True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, contextlib.suppress(BlockingIOError):
+        client.setblocking(False)
+        client.connect("/dev/log")
+        while True:
+            client.send(b"<22>full")
+    daemon.detach()
 
 
 def compiled(content: bytes) -> Callable[[Path], None]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import click
 
 from pf_spamfilt import headers, reinject, report, settings
-from pf_spamfilt.exits import OK, Ended
+from pf_spamfilt.exits import OK, Ended, UsageError
 from pf_spamfilt.filter import Filter
 from pf_spamfilt.log import Log
 from pf_spamfilt.process import Finished
@@ -42,6 +42,8 @@ def run(arguments: list[str], config: str) -> int:
     source = config or settings.path()
     try:
         record.sender, *record.recipients = [os.fsencode(argument) for argument in arguments or [""]]
+        if len(arguments) == 1:
+            raise UsageError("a sender needs recipients")
         chosen = settings.load(source, required=bool(config))
         _section("Settings", _describe_settings(source, chosen))
         return _explain(Filter(chosen, notes, record, time.monotonic()), notes)
@@ -63,6 +65,9 @@ def _explain(running: Filter, notes: Notes) -> int:
     _section("Header fields", _changes(message, result))
     record.action = "reinjected"
     _section("Notes", _numbered(notes.lines))
+    if not envelope.recipients:
+        _section("Outcome", [("none", "there is no recipient to deliver to")])
+        return OK
     _section("Outcome", [("run", shlex.join(map(os.fsdecode, argv))), ("status", "0"), ("log", report.summary(record))])
     return OK
 
@@ -83,6 +88,11 @@ def _describe_settings(source: str, chosen: settings.Settings) -> Iterator[tuple
     yield "file", source if os.path.exists(source) else f"{source} does not exist: the defaults"
     if chosen.note:
         yield "note", chosen.note
+    for section, keys in settings.DEFAULTS.items():
+        values = vars(getattr(chosen, section) if section else chosen)
+        for key, default in keys.items():
+            if values[key] != default:
+                yield f"[{section}] {key}" if section else key, f"{values[key]!r} instead of {default!r}"
 
 
 def _describe_envelope(running: Filter) -> Iterator[tuple[str, str]]:

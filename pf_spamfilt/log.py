@@ -51,8 +51,8 @@ class Log:
         """Log a program that was run, and what it said."""
         if self._settings.level >= STEPS:
             command = report.printable(b" ".join(argv))
-            self._write(STEPS, syslog.LOG_INFO, f"{command}: {report.ending(ended.status)}")
-            self._write(CHILDREN, syslog.LOG_INFO, f"{command}{report.quote(ended.said)}")
+            said = report.quote(ended.said) if self._settings.level >= CHILDREN else ""
+            self._write(STEPS, syslog.LOG_INFO, f"{command} {report.ending(ended.status)}{said}")
 
     def _write(self, level: int, priority: int, line: str) -> None:
         if level > self._settings.level:
@@ -78,5 +78,6 @@ class Log:
             fd = posix.open(self._settings.file, flags, 0o640)
             posix.write(fd, text.encode("utf-8", "replace"))
             posix.close(fd)
-        except OSError:
-            pass
+        except OSError as error:
+            if self._settings.syslog:
+                self._send(syslog.LOG_WARNING, f"{self._settings.file}: {error.strerror}")

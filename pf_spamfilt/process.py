@@ -137,17 +137,20 @@ def _wait(pid: int, name: str, deadline: float, limits: dict[int, int]) -> int:
 
 
 def _end(pid: int) -> None:
-    """End process group `pid`: by SIGTERM, so that postdrop(1) takes its file away, and what is left by SIGKILL."""
-    for signal in (_signal.SIGTERM, _signal.SIGKILL):
-        until = time.monotonic() + GRACE
-        try:
+    """End process group `pid`: by SIGTERM, so that postdrop(1) takes its file away, and what is left by SIGKILL.
+
+    It is not waited for longer than that takes: a child's child can stay as a zombie, and any can hang in the kernel.
+    """
+    try:
+        for signal, patience in ((_signal.SIGTERM, GRACE), (_signal.SIGKILL, GRACE / 4)):
+            until = time.monotonic() + patience
             posix.killpg(pid, signal)
             while time.monotonic() < until:
                 _reap(pid)
                 posix.killpg(pid, 0)
                 time.sleep(0.01)
-        except ProcessLookupError:
-            return
+    except ProcessLookupError:
+        pass
 
 
 def _reap(pid: int) -> None:

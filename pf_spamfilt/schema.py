@@ -43,7 +43,7 @@ def _boolean(value: object) -> str:
 
 def _command(value: object) -> str:
     good = _is_texts(value) and bool(value) and str(value[0]).startswith("/")  # type: ignore[index]
-    return "" if good else 'a list of words, the first an absolute path: ["/usr/bin/spamc", "--ssl"]'
+    return "" if good else 'a list of words, the first an absolute path: ["/usr/bin/program", "--option"]'
 
 
 def _sendmail(value: object) -> str:

@@ -40,13 +40,16 @@ find_python() {
 
 make_venv() {
     rm -rf "$new"
-    mkdir -p "$root/lib"
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        "$here/lab/packages.sh" python3-venv || die "$python cannot make virtual environments: install python3-venv"
+    mkdir -p "$root/lib" && [ -w "$root/lib" ] || die "cannot write $root/lib: be root, or make install PREFIX=\$HOME/.local"
+    if ! "$python" -m venv "$new" >/dev/null 2>&1; then
+        # Debian has what it needs in a package of its own.
+        package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        "$here/lab/packages.sh" "$package" || die "$python cannot make virtual environments: install $package"
+        "$python" -m venv "$new" || die "$python cannot make virtual environments"
     fi
-    "$python" -m venv "$new"
-    "$new/bin/python3" -I -m pip install -q --disable-pip-version-check --no-compile "$here" ||
-        die "pip could not install pf-spamfilt and click: see above"
+    "$new/bin/python3" -I -m pip install -q --disable-pip-version-check --no-cache-dir --no-compile "$here" ||
+        die "pip could not install pf-spamfilt with click and hatchling, from PyPI unless pip is configured otherwise:
+see above, and README.md, Install, for machines without a way out"
     # What is left is only what the command needs; the scripts of a venv would name this folder.
     "$new/bin/python3" -I -m pip uninstall -q -y --disable-pip-version-check setuptools pip 2>/dev/null || :
     find "$new/bin" -type f ! -name pf-spamfilt -delete
@@ -77,7 +80,12 @@ try() {
     esac
 }
 
+case $prefix in
+/*) ;;
+*) die "PREFIX must be an absolute path, not $prefix" ;;
+esac
 umask 022
+trap 'rm -rf "$new"' EXIT
 find_python
 make_venv
 try "$new/bin/pf-spamfilt" # before it replaces one that works

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.pipe8 import SYS_EXITS, Host, judge, printable, run, run_cut
+from lab.tools import wait_until
 
 CASES = {
     "status 0": (0, b"", "delivered 2.0.0"),
@@ -107,7 +108,9 @@ def script(tmp_path: Path, body: str) -> list[str]:
 
 
 def test_command_gets_message_environment_and_session(tmp_path: Path) -> None:
-    command = script(tmp_path, f"cat >{tmp_path}/stdin; env -0 | sort -z >{tmp_path}/env; ps -o sid= $$; umask")
+    command = script(
+        tmp_path, f"cat >{tmp_path}/stdin; env -0 | sort -z >{tmp_path}/env; cut -d' ' -f6 /proc/$$/stat; umask"
+    )
     ended = run(command, b"message\n", mail_config="/etc/none")
     environment = (tmp_path / "env").read_bytes().split(b"\0")
     assert (tmp_path / "stdin").read_bytes() == b"message\n"
@@ -145,7 +148,8 @@ def test_time_limit_kills_the_process_group(tmp_path: Path) -> None:
     command = script(tmp_path, f"sleep 60 & echo $! >{tmp_path}/child; sleep 60")
     ended = run(command, b"", mail_config="/", time_limit=0.5)
     assert (ended.timed_out, ended.outcome.action) == (True, "bounced")
-    assert _is_gone(int((tmp_path / "child").read_text()))
+    child = int((tmp_path / "child").read_text())
+    assert wait_until(lambda: _is_gone(child), timeout=5)
 
 
 def test_child_that_keeps_the_output_open_uses_up_the_time(tmp_path: Path) -> None:
