@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,19 +109,23 @@ def log_to_syslog(path: Path) -> None:
 
 
 def stopped_syslogd(_: Path, __: Install | None) -> None:
-    """Put a syslog socket in place that has taken all it can; it lives as long as the command does."""
+    """Put a syslog socket in place that has taken all it can, and a process that holds it for a while."""
     namespace.enter()
     namespace.private_dev()
     daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     daemon.bind("/dev/log")
     os.chmod("/dev/log", 0o666)
-    daemon.set_inheritable(True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, contextlib.suppress(BlockingIOError):
         client.setblocking(False)
         client.connect("/dev/log")
         while True:
             client.send(b"<22>full")
-    daemon.detach()
+    if os.fork() == 0:
+        os.closerange(0, daemon.fileno())
+        os.closerange(daemon.fileno() + 1, 4096)
+        time.sleep(20)
+        os._exit(0)
+    daemon.close()
 
 
 def compiled(content: bytes) -> Callable[[Path], None]:

@@ -1,19 +1,23 @@
 """pf-spamfilt.toml beside main.cf: a wrong one makes mail wait, a compiled one is believed while it is fresh."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proving import MESSAGES, Host, marks
+from proving import Host, marks
 
 from lab.tools import run
 
 COMPILE = """
-import sys
+import marshal, sys
 sys.path.insert(0, sys.argv[1])
 from pf_spamfilt import schema
-schema.compile_file(sys.argv[2])
+name = schema.compile_file(sys.argv[2])
+with open(name, "rb+") as file:
+    stamp, values = marshal.loads(file.read())
+    values["spamc"]["max_size"] = 10
+    file.seek(0)
+    file.write(marshal.dumps((stamp, values)))
 """
 WRONG = {
     "unknown key": ("[spamc]\nmax_sise = 5\n", ["[spamc] max_sise", 'did you mean "max_size"']),
@@ -32,17 +36,9 @@ def source(mailhost: Host) -> Iterator[Path]:
 
 
 def compile_settings(installed: Path, source: Path) -> None:
-    """Have the installed program compile its settings: only its own Python's are believed."""
+    """Have the installed program compile its settings, and then let the compiled file say that nothing is scanned."""
     (packages,) = installed.glob("lib/python3*/site-packages")
     run([installed / "bin" / "python3", "-c", COMPILE, packages, source])
-
-
-def replace_unseen(source: Path, text: str) -> None:
-    """Write other settings, but keep the size and the modification time of the file."""
-    old = source.stat()
-    source.write_text(text.ljust(old.st_size, "\n"), encoding="utf-8")
-    os.utime(source, ns=(old.st_atime_ns, old.st_mtime_ns))
-    assert source.stat().st_size == old.st_size
 
 
 @pytest.mark.parametrize(("text", "said"), WRONG.values(), ids=WRONG)
@@ -64,28 +60,26 @@ def test_settings_that_the_filter_may_not_read_defer(mailhost: Host, source: Pat
 
 
 def test_fresh_compiled_settings_are_used(mailhost: Host, installed: Path, source: Path) -> None:
-    """The source is not even parsed: what is in it now would defer."""
+    """With what the compiled file says nothing is scanned."""
     compile_settings(installed, source)
-    replace_unseen(source, "[spamc\n")
     (copy,) = mailhost.deliver("gtube")
-    assert copy.header("X-Spam-Flag") == "YES", copy.head
+    assert marks(copy) == []
 
 
 def test_stale_compiled_settings_are_not_used(mailhost: Host, installed: Path, source: Path) -> None:
     """The source is, and syslog says so."""
     compile_settings(installed, source)
-    mailhost.configured("max_size = 10\n")
+    source.write_text(source.read_text() + "\n# changed\n")
     (copy,) = mailhost.deliver("gtube")
-    assert marks(copy) == []
-    assert copy.body == MESSAGES["gtube"].partition(b"\n\n")[2]
+    assert copy.header("X-Spam-Flag") == "YES", copy.head
     assert mailhost.syslog.wait_for("pf-spamfilt.toml.compiled is stale or not trusted")
 
 
 def test_compiled_settings_that_others_may_write_are_not_used(mailhost: Host, installed: Path, source: Path) -> None:
     compile_settings(installed, source)
     source.with_name(f"{source.name}.compiled").chmod(0o666)
-    replace_unseen(source, "[spamc\n")
-    mailhost.deferred(mailhost.put("clean"), "dsn=4.3.5")
+    (copy,) = mailhost.deliver("gtube")
+    assert copy.header("X-Spam-Flag") == "YES", copy.head
 
 
 def test_no_settings_file_means_the_defaults(mailhost: Host, source: Path) -> None:
