@@ -23,10 +23,10 @@ def split(message: bytes) -> tuple[list[bytes], bytes]:
     while position < len(message):
         end = message.find(b"\n", position) + 1 or len(message)
         if not (starts and message[position] in b" \t"):
-            named = _begins_field(message[position:end])
-            if not (named or (leading and _is_mbox_line(message[position:end]))):
+            line = message[position:end]
+            if not (_begins_field(line) or (leading and _is_mbox_line(line))):
                 break
-            leading = leading and not named
+            leading = leading and _is_above_header(line)
             starts.append(position)
         position = end
     ends = [*starts[1:], position]
@@ -42,6 +42,15 @@ def _begins_field(line: bytes) -> bool:
 def _is_mbox_line(line: bytes) -> bool:
     """Tell whether sendmail(1) drops this line from the start of a message."""
     return line.lstrip(b">").startswith(b"From ")
+
+
+def _is_above_header(line: bytes) -> bool:
+    """Tell whether an mbox line may follow `line`: sendmail would see it first, once forged fields are gone."""
+    return _is_mbox_line(line) or _is_forged(line)
+
+
+def _is_forged(line: bytes) -> bool:
+    return line[:7].lower() == b"x-spam-"
 
 
 def name_of(field: bytes) -> bytes:
@@ -69,11 +78,10 @@ def sift(stream: "BufferedReader | BytesIO") -> "Iterator[tuple[bytes, bool]]":
     forged = False
     while piece := stream.readline(PIECE):
         if line_start and (first or piece[0] not in b" \t"):
-            named = _begins_field(piece)
-            if not (named or (leading and _is_mbox_line(piece))):
+            if not (_begins_field(piece) or (leading and _is_mbox_line(piece))):
                 yield piece, False
                 return
-            leading = leading and not named
-            forged = piece[:7].lower() == b"x-spam-"
+            leading = leading and _is_above_header(piece)
+            forged = _is_forged(piece)
         yield piece, forged
         first, line_start = False, piece.endswith(b"\n")

@@ -46,8 +46,10 @@ def scan(
 
     `user` is the name for spamd, empty for none; `deadline` a time.monotonic(). Raises ScanFailed.
     """
-    failure = ScanFailed("no server to ask")
+    failure = ScanFailed("there was no time to ask spamd", "4.4.1")
     for server in _in_order(spamc) or [""]:
+        if time.monotonic() >= deadline:
+            break
         output = spool.memory_file()
         try:
             return _ask(server, message, output, user, spamc, deadline, log)

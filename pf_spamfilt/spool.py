@@ -146,8 +146,7 @@ def without_forgery(message: Message) -> Message:
                 write(fd, piece)
         while chunk := source.read(_CHUNK):
             write(fd, chunk)
-    # Once more: what stood behind a forged field may now be one.
-    return without_forgery(from_file(fd, message.in_memory))
+    return from_file(fd, message.in_memory)
 
 
 def from_file(fd: int, in_memory: bool) -> Message:
