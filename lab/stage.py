@@ -303,12 +303,14 @@ class _Killer:
         os.closerange(3, 1024)  # one of them is the command's stdin, which must end
         flag = self._directory / "flags" / kill.moment
         end = time.monotonic() + TIME_LIMIT
-        while time.monotonic() < end:
-            if flag.exists():
-                _send(kill, pid)
-                break
-            time.sleep(0.01)
-        os._exit(0)
+        try:
+            while time.monotonic() < end:
+                if flag.exists():
+                    _send(kill, pid)
+                    break
+                time.sleep(0.01)
+        finally:
+            os._exit(0)  # whatever happened: never back into the caller's code
 
     def stop(self) -> None:
         if self._watcher:
