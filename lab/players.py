@@ -20,7 +20,7 @@ class Players:
 
     def __init__(self, faults: Sequence[Fault], install: Install | None, jobs: int) -> None:
         _played[:] = [(faults, install)]
-        self._pool = multiprocessing.get_context("fork").Pool(jobs, _end_cleanly)
+        self._pool = multiprocessing.get_context("fork").Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN))
 
     def __enter__(self) -> "Players":
         return self
@@ -34,15 +34,16 @@ class Players:
         return self._pool.apply_async(_play, (filter_name, number))
 
 
-def _end_cleanly() -> None:
-    """Let a worker that is ended early, as by `pytest -x`, take its stage down."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _play(filter_name: str, number: int) -> Result:
+    """Play one fault. A worker that is ended in the middle, as by `pytest -x`, takes its stage down first.
+
+    Only in the middle: one that waits for work in a semaphore would never get to a handler in Python.
+    """
     faults, install = _played[0]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         return play(faults[number], filter_name, install)
     except Exception as error:
         raise HarnessError(f"{faults[number]}, {filter_name}: {error!r}") from error
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
