@@ -24,7 +24,7 @@ from lab.mailbox import Mailbox
 from lab.postfix import Postfix
 from lab.spamd import Spamd
 from lab.syslog import Syslog
-from lab.tools import ENVIRONMENT, PROJECT, LabError, run
+from lab.tools import ENVIRONMENT, LabError, install
 
 # Waits for a line, or for the end of the process that holds the pipe's other end; $1 is the lab's directory.
 WATCHER = """
@@ -80,14 +80,6 @@ class MailHost:
         if not self.postfix.running():
             self.postfix.start()
 
-    def install(self, prefix: Path) -> Path:
-        """Install the project below prefix, as anybody does, and return the command's path."""
-        run(["make", "-C", PROJECT, "install", f"PREFIX={prefix}"], timeout=300)
-        command = prefix / "bin" / "pf-spamfilt"
-        if not os.access(command, os.X_OK):
-            raise LabError(f"make install PREFIX={prefix} did not make {command}")
-        return command
-
     def settings(self, text: str | None = None) -> None:
         """Write pf-spamfilt.toml; None writes the lab's own settings, which only say where spamd is."""
         file = self.postfix.configuration / "pf-spamfilt.toml"
@@ -142,7 +134,7 @@ class MailHost:
         accounts.write_copies(self.directory, self.number)
         if not self.command:
             self._progress("installing pf-spamfilt into a temporary directory")
-            self.command = str(self.install(self.directory / "prefix"))
+            self.command = str(install(self.directory / "prefix"))
 
     def _make_servers(self) -> None:
         children, main, master, local_cf = self._options

@@ -119,11 +119,6 @@ class Postfix:
         if not wait_until(lambda: not self.running(), timeout=5):
             run(["postfix", "stop"])
 
-    def restart(self) -> None:
-        """Stop it and start it with the configuration files as they are now; queued mail stays queued."""
-        self.stop()
-        self.start()
-
     def reload(self) -> None:
         """Have the configuration read again while it runs; work under way ends with the old one."""
         run(["postfix", "reload"])

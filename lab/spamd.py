@@ -89,11 +89,6 @@ class Spamd:
         """Kill it and its children, in the middle of whatever they do."""
         self._end(signal.SIGKILL)
 
-    def restart(self) -> None:
-        """Stop it and start it with local.cf as it is now."""
-        self.stop()
-        self.start()
-
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let it and its children stand still inside the with block: connections are taken, and never answered."""

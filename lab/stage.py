@@ -12,8 +12,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lab import judgement, namespace, pipe8, stub_spamd
-from lab.tools import PROJECT
+from lab.tools import install as install_below
 
 PF_SPAMFILT, CHAPTER_SCRIPT, SPAMC_E = "pf-spamfilt", "chapter script", "spamc -e"
 FILTERS = (PF_SPAMFILT, CHAPTER_SCRIPT, SPAMC_E)
@@ -186,8 +184,7 @@ def installed(named: str = "") -> Iterator[Path]:
     prefix = Path(tempfile.mkdtemp(prefix="pf-spamfilt-", dir="/var/tmp"))
     try:
         prefix.chmod(0o755)
-        subprocess.run(["make", "-s", "install", f"PREFIX={prefix}"], cwd=PROJECT, check=True, stdout=sys.stderr)
-        yield prefix / "bin" / "pf-spamfilt"
+        yield install_below(prefix)
     finally:
         shutil.rmtree(prefix)
 

@@ -1,9 +1,10 @@
 """What the parts of the lab share: its error, running commands, waiting, free ports.
 
-Commands get a small fixed environment, never the caller's: a MAIL_CONFIG or LANG set there must not reach
-them. Failures are raised as LabError, with the command's own words.
+Commands but `make install` get a small fixed environment, never the caller's: a MAIL_CONFIG or LANG set there must not
+reach them. Failures are raised as LabError, with the command's own words.
 """
 
+import os
 import socket
 import subprocess
 import time
@@ -31,6 +32,22 @@ def run(command: Sequence[str | Path], cwd: Path | str = "/", timeout: float = 1
     if done.returncode != 0:
         raise LabError(f"{shown}: status {done.returncode}\n{done.stdout.strip()}")
     return done.stdout
+
+
+def install(prefix: Path) -> Path:
+    """Install the project below prefix, as anybody does, and return the command's path.
+
+    With the caller's environment, unlike all else: that may say where pip finds what it needs.
+    """
+    done = subprocess.run(
+        ["make", "-s", "-C", PROJECT, "install", f"PREFIX={prefix}"],
+        timeout=300, check=False, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    command = prefix / "bin" / "pf-spamfilt"
+    if done.returncode != 0 or not os.access(command, os.X_OK):
+        raise LabError(f"make install PREFIX={prefix}: status {done.returncode}\n{done.stdout.strip()}")
+    return command
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, pause: float = 0.02) -> bool:

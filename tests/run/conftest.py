@@ -1,6 +1,9 @@
-"""The faults played to the installed command, several at a time. They need root: they drop privileges, and mount."""
+"""The faults played to the installed command, several at a time, and a site with stub programs.
 
-from collections.abc import Iterator
+The faults need root: they drop privileges, and mount.
+"""
+
+from collections.abc import Callable, Iterator
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
@@ -11,6 +14,21 @@ from lab.players import Players
 from lab.stage import PF_SPAMFILT, Install, Result, find_install
 
 JOBS = 4
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Callable[..., Path]:
+    """Make a configuration directory whose settings name two shell scripts: a spamc and a sendmail."""
+
+    def make_site(spamc: str, sendmail: str, more: str = "") -> Path:
+        for name, script in (("spamc", spamc), ("sendmail", sendmail)):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+        commands = f'[spamc]\ncommand = ["{tmp_path}/spamc"]\n[sendmail]\ncommand = ["{tmp_path}/sendmail"]\n'
+        (tmp_path / "pf-spamfilt.toml").write_text(f"{commands}[log]\nsyslog = false\n{more}")
+        return tmp_path
+
+    return make_site
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pf_spamfilt import headers
 
-SPAMC = '#!/bin/sh\ncat >/dev/null\ncat "$MAIL_CONFIG/answer"\nexit "$(cat "$MAIL_CONFIG/status")"\n'
-SENDMAIL = '#!/bin/sh\ncat > "$MAIL_CONFIG/queued"\n'
+SPAMC = 'cat >/dev/null\ncat "$MAIL_CONFIG/answer"\nexit "$(cat "$MAIL_CONFIG/status")"\n'
+SENDMAIL = 'cat > "$MAIL_CONFIG/queued"'
 MARK = b"X-Spam-Status: No, score=0.1 required=5.0 tests=none\n"
 LINES = st.sampled_from(
     [b"Subject: x\n", b"X-Spam-Flag: YES\n", b" folded\n", b"\n", b"body\n", b"\r\n", b".\n", b"\0"]
@@ -18,13 +18,8 @@ MESSAGES = st.one_of(st.binary(min_size=1), st.lists(LINES, min_size=1).map(b"".
 
 
 @pytest.fixture
-def site(tmp_path):
-    for name, text in (("spamc", SPAMC), ("sendmail", SENDMAIL)):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    commands = f'[spamc]\ncommand = ["{tmp_path}/spamc"]\n[sendmail]\ncommand = ["{tmp_path}/sendmail"]\n'
-    (tmp_path / "pf-spamfilt.toml").write_text(commands + "[log]\nsyslog = false\n")
-    return tmp_path
+def site(make_site):
+    return make_site(SPAMC, SENDMAIL)
 
 
 @st.composite

@@ -9,26 +9,21 @@ import pytest
 from pf_spamfilt import __version__
 
 MESSAGE = b"Received: by mx.example (Postfix) id 4cDR2f5x\nX-Spam-Flag: NO\nSubject: hi\n\nbody\n"
-SPAMC = """#!/bin/sh
+SPAMC = """
 printf 'X-Spam-Status: Yes, score=15.3 required=5.0\\n\\ttests=GTUBE,OTHER autolearn=no\\n'
 cat
 exit 1
 """
-SENDMAIL = """#!/bin/sh
+SENDMAIL = """
 printf '%s\\n' "$@" > "$MAIL_CONFIG/argv"
 cat > "$MAIL_CONFIG/queued"
 """
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(make_site, tmp_path):
     """A configuration directory whose settings name a spamc that finds spam and a sendmail that takes it."""
-    for name, text in (("spamc", SPAMC), ("sendmail", SENDMAIL)):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    settings = f'[spamc]\ncommand = ["{tmp_path}/spamc"]\n[sendmail]\ncommand = ["{tmp_path}/sendmail"]\n'
-    (tmp_path / "pf-spamfilt.toml").write_text(settings + f'[log]\nsyslog = false\nfile = "{tmp_path}/log"\n')
-    return tmp_path
+    return make_site(SPAMC, SENDMAIL, f'file = "{tmp_path}/log"\n')
 
 
 @pytest.fixture

@@ -10,15 +10,11 @@ PROBE = "import sys; print(*sys.modules)"
 
 
 @pytest.fixture
-def imported(prefix, tmp_path):
+def imported(prefix, make_site, tmp_path):
     """Run the installed package's per-message form; return the names of modules that it added."""
     python = prefix / "lib/pf-spamfilt/bin/python3"
     main = next((prefix / "lib/pf-spamfilt/lib").glob("python3*/site-packages/pf_spamfilt/__main__.py"))
-    for name, script in (("spamc", "echo X-Spam-Level:; cat"), ("sendmail", "cat >/dev/null")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    settings = f'[spamc]\ncommand = ["{tmp_path}/spamc"]\n[sendmail]\ncommand = ["{tmp_path}/sendmail"]\n'
-    (tmp_path / "pf-spamfilt.toml").write_text(settings)
+    make_site("echo X-Spam-Level:; cat", "cat >/dev/null")
 
     def modules(*options, code):
         environment = {"MAIL_CONFIG": str(tmp_path)}
