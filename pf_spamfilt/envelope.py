@@ -36,7 +36,7 @@ def for_sendmail(address: bytes) -> bytes:
     """
     if address == NULL_SENDER:
         return address
-    local, at, domain = _split(address)
+    local, at, domain = split_address(address)
     if (at and not _is_domain(domain)) or address.translate(None, b"\t\r\n") != address:
         raise Deferred(f"sendmail would not take this as one address: {address.decode('utf-8', 'replace')}")
     if not (_is_dot_string(local) or _is_quoted_string(local)):
@@ -46,33 +46,47 @@ def for_sendmail(address: bytes) -> bytes:
 
 
 def spamc_user(template: str, recipient: bytes, delimiters: str) -> bytes:
-    """Expand the macros of pipe(8) in `spamc.user` for `recipient`; empty: no user.
+    """Expand `spamc.user` for `recipient`; empty: no user.
 
-    `delimiters` is Postfix's recipient_delimiter. A name with control characters is none: a line break in it would
-    end up in the header of the SPAMC protocol.
+    A name with control characters is none: a line break in it would end up in the header of the SPAMC protocol.
     """
-    local, _, domain = _split(recipient)
-    user, extension = _split_extension(local, delimiters.encode())
+    name = expand(template, recipient, delimiters)
+    return name if name.translate(None, _CONTROLS) == name else b""
+
+
+def expand(template: str, recipient: bytes, delimiters: str) -> bytes:
+    """Expand the macros of pipe(8) in `template` for `recipient`; `delimiters` is Postfix's recipient_delimiter."""
+    local, _, domain = split_address(recipient)
+    user, extension = split_extension(local, delimiters.encode())
     values = {b"recipient": recipient, b"mailbox": local, b"user": user, b"extension": extension, b"domain": domain}
     first, *rest = template.encode().split(b"${")
     name = first
     for part in rest:
         macro, _, text = part.partition(b"}")
         name += values[macro] + text
-    return name if name.translate(None, _CONTROLS) == name else b""
+    return name
 
 
-def _split(address: bytes) -> tuple[bytes, bytes, bytes]:
+def split_address(address: bytes) -> tuple[bytes, bytes, bytes]:
     """Split at the last `@`, but not at one within a quoted string that is the whole address."""
     local, at, domain = (address, b"", b"") if _is_quoted_string(address) else address.rpartition(b"@")
     return (local, at, domain) if at else (address, b"", b"")
 
 
-def _split_extension(local: bytes, delimiters: bytes) -> tuple[bytes, bytes]:
+def split_extension(local: bytes, delimiters: bytes) -> tuple[bytes, bytes]:
+    """Split a local part into user and extension, at the first of Postfix's recipient_delimiter characters."""
     for position in range(1, len(local)):
         if local[position] in delimiters:
             return local[:position], local[position + 1 :]
     return local, b""
+
+
+def unquoted(local: bytes) -> bytes:
+    """Return a local part as it is meant: a quoted string without quotes and backslashes (RFC 5321, 4.1.2)."""
+    if not _is_quoted_string(local):
+        return local
+    pieces = local[1:-1].split(b"\\\\")
+    return b"\\".join(piece.replace(b"\\", b"") for piece in pieces)
 
 
 def _is_domain(domain: bytes) -> bool:

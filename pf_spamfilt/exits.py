@@ -8,6 +8,7 @@ status, so code and status are of one class, always: they are set together here 
 OK = 0
 USAGE = 64
 DATAERR = 65
+UNAVAILABLE = 69
 TEMPFAIL = 75
 
 

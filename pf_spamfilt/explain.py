@@ -9,12 +9,16 @@ from collections.abc import Iterator
 
 import click
 
-from pf_spamfilt import headers, reinject, report, settings
-from pf_spamfilt.exits import OK, Ended, UsageError
+from pf_spamfilt import headers, patterns, policy, policy_keys, report, settings, spool, wishes
+from pf_spamfilt.dispose import Disposal
+from pf_spamfilt.exits import OK, UNAVAILABLE, Ended, UsageError
 from pf_spamfilt.filter import Filter
 from pf_spamfilt.log import Log
+from pf_spamfilt.policy import Treatment
 from pf_spamfilt.process import Finished
 from pf_spamfilt.spool import Message
+
+_SHOWN_PATTERNS = 5
 
 
 class Notes(Log):
@@ -54,22 +58,36 @@ def run(arguments: list[str], config: str) -> int:
 
 
 def _explain(running: Filter, notes: Notes) -> int:
-    record, envelope = running.record, running.envelope
-    argv = reinject.command(envelope, running.settings.sendmail.command)
-    message = running.read()
+    original = running.read()
+    message = spool.without_forgery(original)
     _section("Envelope", _describe_envelope(running))
+    everybody = wishes.gather(running.envelope, running.fields, running.settings, running.scan_deadline, notes)
+    everybody = everybody or [policy.Wishes(b"", [("[policy]", running.settings.policy)])]
     try:
-        result = running.examine(message)
+        scans = running.examine(message, everybody)
     finally:
-        _section("Scan", _describe_scan(record, notes))
-    _section("Header fields", _changes(message, result))
-    record.action = "reinjected"
+        _section("Scan", _describe_scans(running.record, notes))
+    treatments = running.decide(everybody, scans)
+    for treatment in treatments:
+        _section(f"Recipient {_address(treatment)}", _describe_treatment(treatment))
+    disposal = Disposal(running, message, treatments)
+    for group in policy.grouped(treatments, lambda each: (each.end, each.copy)):
+        names = ", ".join(map(_address, group))
+        _section(f"Copy for {names}", _describe_copy(original, disposal, group))
     _section("Notes", _numbered(notes.lines))
-    if not envelope.recipients:
+    return _describe_outcome(disposal)
+
+
+def _describe_outcome(disposal: Disposal) -> int:
+    refusal = disposal.refusal()
+    if not disposal.envelope.recipients:
         _section("Outcome", [("none", "there is no recipient to deliver to")])
         return OK
-    _section("Outcome", [("run", shlex.join(map(os.fsdecode, argv))), ("status", "0"), ("log", report.summary(record))])
-    return OK
+    disposal.record_outcomes()
+    summary = f"5.7.1 {refusal}" if refusal else report.summary(disposal.record)
+    status = f"{UNAVAILABLE}: Postfix bounces the message" if refusal else "0"
+    _section("Outcome", [("status", status), ("log", summary)])
+    return UNAVAILABLE if refusal else OK
 
 
 def _section(title: str, rows: "list[tuple[str, str]] | Iterator[tuple[str, str]]") -> None:
@@ -89,6 +107,8 @@ def _describe_settings(source: str, chosen: settings.Settings) -> Iterator[tuple
     if chosen.note:
         yield "note", chosen.note
     for section, keys in settings.DEFAULTS.items():
+        if section == "policy":
+            continue
         values = vars(getattr(chosen, section) if section else chosen)
         for key, default in keys.items():
             if values[key] != default:
@@ -103,19 +123,93 @@ def _describe_envelope(running: Filter) -> Iterator[tuple[str, str]]:
     yield "size", f"{running.record.size} bytes"
 
 
-def _describe_scan(record: report.Record, notes: Notes) -> Iterator[tuple[str, str]]:
+def _describe_scans(record: report.Record, notes: Notes) -> Iterator[tuple[str, str]]:
     for argv, ended in notes.programs:
         yield "asked", shlex.join(map(os.fsdecode, argv))
         yield "answer", f"{report.ending(ended.status)}{report.quote(ended.said)}"
-    if record.unscanned:
-        yield "not scanned", record.unscanned
-    if record.verdict:
+    for scan in dict.fromkeys(record.scans):
+        if scan.unscanned:
+            yield "not scanned", scan.unscanned
+        if scan.verdict:
+            yield "user", report.printable(scan.user) or "none: spamd's own preferences"
+            yield "verdict", "spam" if scan.verdict.spam else "not spam"
+            yield "score", scan.verdict.score or "not told: X-Spam-Status is missing"
+            yield "required", scan.verdict.required or "not told"
+            yield "tests", scan.verdict.tests.replace(",", ", ") or "none"
+    if record.scan_seconds:
         yield "seconds", f"{record.scan_seconds:.2f}"
-        yield "user", report.printable(record.user) or "none: spamd's own preferences"
-        yield "verdict", "spam" if record.verdict.spam else "not spam"
-        yield "score", record.verdict.score or "not told: X-Spam-Status is missing"
-        yield "required", record.verdict.required or "not told"
-        yield "tests", record.verdict.tests.replace(",", ", ") or "none"
+
+
+def _address(treatment: Treatment) -> str:
+    return report.printable(treatment.wishes.recipient) or "none given"
+
+
+def _describe_treatment(treatment: Treatment) -> Iterator[tuple[str, str]]:
+    """Yield every setting of a recipient that is not the default, with its source, and what they lead to."""
+    wishes = treatment.wishes
+    for key, default in settings.DEFAULTS["policy"].items():
+        value, source = wishes.find(key)
+        if value != default:
+            yield key, f"{_shown(key, value)}, from {source}"
+    if treatment.listed:
+        which = {"both": "welcome list and the block list"}.get(treatment.listed, f"{treatment.listed} list")
+        yield "sender", f"is on the {which} of {wishes.listed_in}"
+    yield "decision", "; ".join(_decision(treatment))
+
+
+def _shown(key: str, value: object) -> str:
+    """Return a value as it is written in the settings; of a long list only the beginning."""
+    if key not in policy.LISTS:
+        return str(value).lower() if isinstance(value, bool) else repr(value)
+    words = patterns.words(value)  # type: ignore[arg-type]
+    more = f" and {len(words) - _SHOWN_PATTERNS} more" if len(words) > _SHOWN_PATTERNS else ""
+    return f"{words[:_SHOWN_PATTERNS]}{more}"
+
+
+def _decision(treatment: Treatment) -> Iterator[str]:
+    """Yield what was decided for a recipient, and why."""
+    wishes, verdict = treatment.wishes, treatment.scan.verdict
+    if wishes["bypass"]:
+        yield "bypass: delivered without a mark"
+        return
+    if verdict is None and not treatment.is_blocked:
+        yield "not scanned: delivered without a mark"
+        return
+    yield _mark(treatment)
+    if not treatment.handled:
+        spared = [
+            name for name, true in (("welcome_senders", wishes.welcome), ("spam_lover", wishes["spam_lover"])) if true
+        ]
+        yield (
+            f"not handled: {' and '.join(spared)}"
+            if spared
+            else f"not handled: kill_level {wishes['kill_level']} is not reached"
+        )
+        return
+    yield f"handled: kill_level {wishes['kill_level']} is reached"
+    kept = [f"kept in quarantine {wishes['quarantine']}"] if wishes["quarantine"] else []
+    yield ", ".join([*kept, "delivered" if treatment.end == policy.REINJECTED else treatment.end])
+
+
+def _mark(treatment: Treatment) -> str:
+    verdict, level = treatment.scan.verdict, treatment.wishes["tag2_level"]
+    word = "marked as spam" if treatment.spam else "not marked as spam"
+    if treatment.is_blocked:
+        return f"{word}: the sender is on a block list"
+    if verdict is None or not verdict.score or level in policy_keys.LEVELS:
+        return f"{word}: tag2_level {level}"
+    return f"{word}: score {verdict.score}, tag2_level {level}"
+
+
+def _describe_copy(original: Message, disposal: Disposal, group: list[Treatment]) -> Iterator[tuple[str, str]]:
+    """Yield how a copy differs from the message that came, and what would be run to deliver it."""
+    if group[0].end != policy.REINJECTED:
+        yield "end", group[0].end
+        return
+    yield from _changes(original, disposal.copy(group[0]))
+    if disposal.envelope.recipients:
+        argv = disposal.argv(disposal.envelope.sender, [each.wishes.recipient for each in group])
+        yield "run", shlex.join(map(os.fsdecode, argv))
 
 
 def _changes(before: Message, after: Message) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,12 @@ import posix
 import sys
 import time
 
-from pf_spamfilt import headers, process, reinject, report, scan, settings, spool, tagging, trace
+from pf_spamfilt import headers, policy, process, reinject, report, scan, settings, spool, trace, wishes
+from pf_spamfilt.dispose import Disposal
 from pf_spamfilt.envelope import Envelope, spamc_user
-from pf_spamfilt.exits import OK, TEMPFAIL, USAGE, Deferred, Ended, ScanFailed, UsageError
+from pf_spamfilt.exits import OK, TEMPFAIL, UNAVAILABLE, USAGE, Deferred, Ended, ScanFailed, UsageError
 from pf_spamfilt.log import Log
+from pf_spamfilt.verdict import Scan
 
 # The share of the deadline, and the most of it in seconds, that a scan must leave for sendmail.
 RESERVE = 0.25
@@ -35,10 +37,11 @@ def run(arguments: list[str], config: str = "") -> int:
         log = Log(chosen.log)
         if chosen.note:
             log.warning(chosen.note)
-        Filter(chosen, log, record, started).deliver()
-        log.message(report.line(record, time.monotonic() - started))
-        tell(report.summary(record))
-        return OK
+        refused = Filter(chosen, log, record, started).deliver()
+        for outcome, line in report.lines(record, time.monotonic() - started):
+            log.message(line, outcome.action == policy.DISCARDED)
+        tell(f"5.7.1 {refused}" if refused else report.summary(record))
+        return UNAVAILABLE if refused else OK
     except Exception as error:
         return _failed(error, record, log, time.monotonic() - started)
 
@@ -49,9 +52,9 @@ def _failed(error: Exception, record: report.Record, log: Log, seconds: float) -
     if isinstance(ended, UsageError) and posix.isatty(0):
         tell(ended.text)
         return USAGE
-    record.action = "rejected" if ended.status != TEMPFAIL else "deferred"
     reason = report.printable(f"{ended.code} {ended.text}", 300)
-    log.warning(report.line(record, seconds, reason))
+    outcome = record.undone("rejected" if ended.status != TEMPFAIL else "deferred")
+    log.warning(report.line(record, outcome, seconds, reason))
     tell(reason)
     return ended.status
 
@@ -75,7 +78,7 @@ def tell(line: str) -> None:
 class Filter:
     """The filter for one message: its settings, its log, and the record that fills on the way."""
 
-    __slots__ = ("deadline", "envelope", "feeder", "log", "record", "settings")
+    __slots__ = ("deadline", "envelope", "feeder", "fields", "log", "record", "scan_deadline", "settings")
 
     def __init__(self, chosen: settings.Settings, log: Log, record: report.Record, started: float) -> None:
         process.prepare()
@@ -84,25 +87,31 @@ class Filter:
         self.record = record
         self.envelope = Envelope(record.sender, record.recipients)
         self.feeder = spool.Feeder(sys._xoptions.get("pf_spamfilt", ""))
+        self.fields: list[bytes] = []
         self.deadline = started + chosen.limits.deadline
+        self.scan_deadline = self.deadline - min(RESERVE_MAX, RESERVE * chosen.limits.deadline)
 
-    def deliver(self) -> None:
-        """Take the message from stdin to sendmail, or raise what hindered it."""
-        argv = reinject.command(self.envelope, self.settings.sendmail.command)
-        message = self.read()
-        result = self.examine(message)
+    def deliver(self) -> str:
+        """Take the message from stdin to where it goes, or raise what hindered it.
+
+        Return why it is refused, if it is for all recipients; then the caller has to bounce it.
+        """
+        reinject.command(self.envelope.sender, self.envelope.recipients, self.settings.sendmail.command)
+        message = spool.without_forgery(self.read())
+        everybody = wishes.gather(self.envelope, self.fields, self.settings, self.scan_deadline, self.log)
+        scans = self.examine(message, everybody)
+        treatments = self.decide(everybody, scans)
         self.feeder.check()
-        reinject.submit(result, argv, self.deadline, self.log)
-        self.record.action = "reinjected"
+        return Disposal(self, message, treatments).dispose()
 
     def read(self) -> spool.Message:
         """Return the message on stdin, whole; refuse one that is cut, or that runs in circles."""
         message = spool.read(0, self.settings.spamc.max_size, self.deadline)
-        fields, _ = headers.split(message.head)
+        self.fields, _ = headers.split(message.head)
         self.record.size = message.size
-        self.record.queue_id = trace.queue_id(fields)
+        self.record.queue_id = trace.queue_id(self.fields)
         self.feeder.check()
-        if trace.is_loop(fields, posix.getuid()):
+        if trace.is_loop(self.fields, posix.getuid()):
             raise Deferred(
                 "mail loop: reinjected mail comes back to this filter; set content_filter"
                 " on the smtpd service in master.cf, not in main.cf",
@@ -110,32 +119,54 @@ class Filter:
             )
         return message
 
-    def examine(self, message: spool.Message) -> spool.Message:
-        """Return the message as it is to be delivered: scanned and tagged, or the original without forgery."""
-        clean = spool.without_forgery(message)
-        if not message.in_memory:
-            self.record.unscanned = f"{message.size} bytes"
-            return clean
-        self.record.user = self._user()
+    def examine(self, message: spool.Message, everybody: list[policy.Wishes]) -> list[Scan]:
+        """Return the scan that counts for each recipient; recipients with one spamc user share one."""
+        bypass, spamc = Scan(unscanned="bypass"), self.settings.spamc
+        users = [None if each["bypass"] else self._user(each.recipient) for each in everybody]
+        if not message.in_memory and spamc.oversize == "pass":
+            whole = Scan(unscanned=f"{message.size} bytes")
+            scans = {user: whole for user in users if user is not None}
+        else:
+            scans = self._scans(message, [user for user in dict.fromkeys(users) if user is not None])
+        self.record.scans = [*scans.values()] or [bypass]
+        return [bypass if user is None else scans[user] for user in users]
+
+    def _user(self, recipient: bytes) -> bytes:
+        """Return spamc's user: with several recipients none, so that nobody's preferences hold for another."""
+        spamc = self.settings.spamc
+        if len(self.envelope.recipients) != 1 and not spamc.per_recipient:
+            return b""
+        return spamc_user(spamc.user, recipient, self.settings.recipient_delimiter)
+
+    def _scans(self, message: spool.Message, users: list[bytes]) -> dict[bytes, Scan]:
+        """Scan the message, or its head if it is too large, for each user; equal answers become one."""
         started = time.monotonic()
-        deadline = self.deadline - min(RESERVE_MAX, RESERVE * self.settings.limits.deadline)
+        whole = message if message.in_memory else spool.cut(message, self.settings.spamc.max_size)
+        scans: dict[bytes, Scan] = {}
         try:
-            result, self.record.verdict = scan.scan(clean, self.record.user, self.settings.spamc, deadline, self.log)
-            return result
-        except ScanFailed as error:
-            return self._pass_unscanned(clean, error)
+            for user in users:
+                found = self._scan(whole, user)
+                found.partial = whole is not message
+                scans[user] = next((each for each in scans.values() if each.equals(found)), found)
         finally:
             self.record.scan_seconds = time.monotonic() - started
+        return scans
 
-    def _user(self) -> bytes:
-        """Return spamc's user: with several recipients none, so that nobody's preferences hold for another."""
-        if len(self.envelope.recipients) != 1:
-            return b""
-        return spamc_user(self.settings.spamc.user, self.envelope.recipients[0], self.settings.recipient_delimiter)
+    def _scan(self, message: spool.Message, user: bytes) -> Scan:
+        """Scan the message for one user, or say why it goes on without."""
+        try:
+            return scan.scan(message, user, self.settings.spamc, self.scan_deadline, self.log)
+        except ScanFailed as error:
+            if self.settings.spamc.on_failure != "pass":
+                raise
+            self.log.warning(f"{self.record.queue_id}: passed without a scan: {error.text}")
+            return Scan(user, error.text, failed=True)
 
-    def _pass_unscanned(self, message: spool.Message, error: ScanFailed) -> spool.Message:
-        if self.settings.spamc.on_failure != "pass":
-            raise error
-        self.record.unscanned = error.text
-        self.log.warning(f"{self.record.queue_id}: passed without a scan: {error.text}")
-        return spool.from_bytes(tagging.unscanned(message.head, error.text))
+    def decide(self, everybody: list[policy.Wishes], scans: list[Scan]) -> list[policy.Treatment]:
+        """Return what becomes of each recipient's copy."""
+        may_bounce = trace.may_answer(self.envelope.sender, self.fields)
+        for each, found in zip(everybody, scans, strict=True):
+            if found.verdict and found.verdict.number is None and policy.needs_number(each):
+                recipient = report.printable(each.recipient)
+                self.log.warning(f"{self.record.queue_id}: no score from SpamAssassin: no levels for <{recipient}>")
+        return [policy.decide(each, found, may_bounce) for each, found in zip(everybody, scans, strict=True)]

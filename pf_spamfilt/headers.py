@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from io import BufferedReader, BytesIO
 
 PIECE = 65536
+# So much of an address list is looked at, in bytes.
+LONGEST_LIST = 2000
 _NAME_BYTES = bytes(range(33, 127))
+_QUOTE, _BACKSLASH = b'"\\'
 
 
 def split(message: bytes) -> tuple[list[bytes], bytes]:
@@ -46,10 +49,11 @@ def _is_mbox_line(line: bytes) -> bool:
 
 def _is_above_header(line: bytes) -> bool:
     """Tell whether an mbox line may follow `line`: sendmail would see it first, once forged fields are gone."""
-    return _is_mbox_line(line) or _is_forged(line)
+    return _is_mbox_line(line) or is_forged(line)
 
 
-def _is_forged(line: bytes) -> bool:
+def is_forged(line: bytes) -> bool:
+    """Tell whether a field that came with a message claims to be SpamAssassin's."""
     return line[:7].lower() == b"x-spam-"
 
 
@@ -61,6 +65,28 @@ def name_of(field: bytes) -> bytes:
 def value_of(field: bytes) -> bytes:
     """Return what follows the colon as one line: unfolded, each run of white space one space."""
     return b" ".join(field.partition(b":")[2].split())
+
+
+def addresses_of(field: bytes) -> list[bytes]:
+    """Return the addresses in a field such as From, without names, comments and groups (RFC 5322, 3.4)."""
+    found: list[bytes] = []
+    word, depth, quoted, escaped = bytearray(), 0, False, False
+    for byte in value_of(field)[:LONGEST_LIST] + b",":
+        if escaped or byte == _BACKSLASH:
+            escaped = not escaped
+        elif byte == _QUOTE and not depth:
+            quoted = not quoted
+        elif not quoted and byte in b"()":
+            depth = max(0, depth + (1 if byte in b"(" else -1))
+            continue
+        elif not (quoted or depth) and byte in b"<:>,;":
+            if byte in b">,;" and b"@" in word:
+                found.append(bytes(word.strip()))
+            word.clear()
+            continue
+        if not depth:
+            word.append(byte)
+    return found
 
 
 def line_end(message: bytes) -> bytes:
@@ -82,6 +108,6 @@ def sift(stream: "BufferedReader | BytesIO") -> "Iterator[tuple[bytes, bool]]":
                 yield piece, False
                 return
             leading = leading and _is_above_header(piece)
-            forged = _is_forged(piece)
+            forged = is_forged(piece)
         yield piece, forged
         first, line_start = False, piece.endswith(b"\n")

@@ -35,9 +35,9 @@ class Log:
         if settings.syslog:
             syslog.openlog("pf-spamfilt", syslog.LOG_PID, FACILITIES[settings.facility])
 
-    def message(self, line: str) -> None:
-        """Log the line of a message that was disposed of."""
-        self._write(MESSAGES, syslog.LOG_INFO, line)
+    def message(self, line: str, notable: bool = False) -> None:
+        """Log the line of a message that was disposed of; `notable`: for good."""
+        self._write(MESSAGES, syslog.LOG_NOTICE if notable else syslog.LOG_INFO, line)
 
     def warning(self, line: str) -> None:
         """Log what an administrator should know of, at any level."""

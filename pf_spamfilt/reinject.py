@@ -7,7 +7,7 @@ otherwise Postfix would queue it again.
 import posix
 
 from pf_spamfilt import process, report
-from pf_spamfilt.envelope import Envelope, for_sendmail
+from pf_spamfilt.envelope import for_sendmail
 from pf_spamfilt.exits import DATAERR, Deferred, Rejected
 
 TYPE_CHECKING = False
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pf_spamfilt.spool import Message
 
 
-def command(envelope: Envelope, sendmail: list[str]) -> list[bytes]:
+def command(sender: bytes, recipients: list[bytes], sendmail: list[str]) -> list[bytes]:
     """Return sendmail's argv; -i whatever the settings say, as without it a line with a dot ends the message."""
     argv = process.encode(sendmail)
     if b"-i" not in argv:
         argv.append(b"-i")
-    argv += [b"-f", for_sendmail(envelope.sender), b"--"]
-    return argv + [for_sendmail(recipient) for recipient in envelope.recipients]
+    argv += [b"-f", for_sendmail(sender), b"--"]
+    return argv + [for_sendmail(recipient) for recipient in recipients]
 
 
 def submit(message: "Message", argv: list[bytes], deadline: float, log: "Log") -> None:

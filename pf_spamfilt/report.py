@@ -2,7 +2,9 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pf_spamfilt.verdict import Verdict
+    from collections.abc import Iterator
+
+    from pf_spamfilt.verdict import Scan, Verdict
 
 # Postfix shows so much of a command's output when it delivers.
 SUMMARY_MAX = 100
@@ -10,21 +12,47 @@ LINE_MAX = 900
 _SHOWN_RECIPIENTS = 5
 
 
+class Outcome:
+    """What became of one message for some recipients: `action` is "reinjected" and so on.
+
+    `spam`: they are told that it is; `required`: the score that says so; `listed`: on which list the sender is;
+    `kept`: where in quarantine.
+    """
+
+    __slots__ = ("action", "kept", "listed", "recipients", "required", "scan", "spam")
+
+    def __init__(self, recipients: list[bytes], action: str, scan: "Scan | None" = None) -> None:
+        self.recipients = recipients
+        self.action = action
+        self.scan = scan
+        verdict = scan.verdict if scan else None
+        self.spam = verdict.spam if verdict else False
+        self.required = verdict.required if verdict else ""
+        self.listed = self.kept = ""
+
+    @property
+    def verdict(self) -> "Verdict | None":
+        """SpamAssassin's, if it was asked."""
+        return self.scan.verdict if self.scan else None
+
+
 class Record:
     """What became known of one message on its way; times in seconds."""
 
-    __slots__ = ("action", "queue_id", "recipients", "scan_seconds", "sender", "size", "unscanned", "user", "verdict")
+    __slots__ = ("outcomes", "queue_id", "recipients", "scan_seconds", "scans", "sender", "size")
 
     def __init__(self) -> None:
         self.queue_id = "NOQUEUE"
         self.sender = b""
         self.recipients: list[bytes] = []
         self.size = 0
-        self.user = b""
-        self.verdict: Verdict | None = None
-        self.unscanned = ""
+        self.scans: list[Scan] = []
         self.scan_seconds = 0.0
-        self.action = ""
+        self.outcomes: list[Outcome] = []
+
+    def undone(self, action: str) -> Outcome:
+        """Return the outcome of a message that was not disposed of."""
+        return Outcome(self.recipients, action, self.scans[0] if self.scans else None)
 
 
 def printable(text: bytes | str, limit: int = 200) -> str:
@@ -48,34 +76,59 @@ def ending(status: int) -> str:
 
 def summary(record: Record) -> str:
     """Return the line for Postfix's log, such as `spam 15.3/5.0, tagged; 1 reinjected`."""
-    tail = f"; {len(record.recipients)} {record.action}"
-    judgement = _judgement(record).encode("ascii", "replace")
+    counts: dict[str, int] = {}
+    for outcome in record.outcomes:
+        counts[outcome.action] = counts.get(outcome.action, 0) + len(outcome.recipients)
+    tail = "; " + ", ".join(f"{count} {action}" for action, count in counts.items())
+    judgement = _judgement(record.outcomes).encode("ascii", "replace")
     return printable(judgement, SUMMARY_MAX - len(tail)) + tail
 
 
-def _judgement(record: Record) -> str:
-    verdict = record.verdict
-    if verdict is None:
-        return f"not scanned ({record.unscanned})"
-    score = f" {verdict.score}/{verdict.required}" if verdict.score else ""
-    return f"spam{score}, tagged" if verdict.spam else f"ham{score}"
+def _judgement(outcomes: list[Outcome]) -> str:
+    """Return verdict and score for the worst that any recipient is told, and who is told it."""
+    outcome = max(outcomes, key=lambda outcome: outcome.spam)
+    verdict = outcome.verdict
+    if verdict is None and not outcome.spam:
+        return f"not scanned ({outcome.scan.unscanned if outcome.scan else ''})"
+    score = f" {verdict.score}/{outcome.required}" if verdict and verdict.score else ""
+    return f"{'spam' if outcome.spam else 'ham'}{score}{_tagged(outcomes)}"
 
 
-def line(record: Record, seconds: float, reason: str = "") -> str:
+def _tagged(outcomes: list[Outcome]) -> str:
+    delivered = [outcome for outcome in outcomes if outcome.action == "reinjected"]
+    count = sum(len(outcome.recipients) for outcome in delivered if outcome.spam)
+    if not count:
+        return ""
+    return ", tagged" if all(outcome.spam for outcome in delivered) else f", tagged for {count}"
+
+
+def lines(record: Record, seconds: float) -> "Iterator[tuple[Outcome, str]]":
+    """Yield each outcome with its line for the log; what was discarded is told of every recipient."""
+    for outcome in record.outcomes:
+        step = _SHOWN_RECIPIENTS if outcome.action == "discarded" else len(outcome.recipients)
+        for place in range(0, len(outcome.recipients), step):
+            yield outcome, line(record, outcome, seconds, recipients=outcome.recipients[place : place + step])
+
+
+def line(
+    record: Record, outcome: Outcome, seconds: float, reason: str = "", recipients: list[bytes] | None = None
+) -> str:
     """Return the line for the log in Postfix's manner, of a message that took `seconds` in all.
 
-    `reason` says why it was not disposed of.
+    `reason` says why it was not disposed of; `recipients` are those to show, otherwise the outcome's.
     """
-    verdict = record.verdict
+    verdict = outcome.verdict
     parts = [
         f"from=<{_address(record.sender)}>",
-        f"to={_addresses(record.recipients)}",
+        f"to={_addresses(outcome.recipients if recipients is None else recipients)}",
         f"size={record.size}",
-        f"user={printable(record.user)}",
+        f"user={printable(outcome.scan.user) if outcome.scan else ''}",
         f"score={verdict.score if verdict else ''}",
-        f"required={verdict.required if verdict else ''}",
-        f"verdict={_word(record)}",
-        f"action={record.action}",
+        f"required={outcome.required}",
+        f"verdict={_word(outcome)}",
+        *([f"list={outcome.listed}"] if outcome.listed else []),
+        f"action={outcome.action}",
+        *([f"quarantine={outcome.kept}"] if outcome.kept else []),
         f"scan={record.scan_seconds:.2f}",
         f"total={seconds:.2f}",
         f"reason={reason}" if reason else f"tests={verdict.tests if verdict else ''}",
@@ -83,10 +136,10 @@ def line(record: Record, seconds: float, reason: str = "") -> str:
     return printable(f"{record.queue_id}: {', '.join(parts)}", LINE_MAX)
 
 
-def _word(record: Record) -> str:
-    if record.verdict is None:
+def _word(outcome: Outcome) -> str:
+    if outcome.verdict is None and not outcome.spam:
         return "unscanned"
-    return "spam" if record.verdict.spam else "ham"
+    return "spam" if outcome.spam else "ham"
 
 
 def _address(address: bytes) -> str:

@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pf_spamfilt.log import Log
     from pf_spamfilt.settings import Spamc
-    from pf_spamfilt.verdict import Verdict
 
 # What spamc's exit statuses mean (spamc.c, libspamc.c: sysexits, with -x; 70 is what connect(2) on a missing socket
 # becomes), and those with which spamd was not reached.
@@ -39,9 +38,7 @@ _ROOM = 1 << 20
 _FAILOVER = [b"--connect-retries=1", b"-n", b"10"]
 
 
-def scan(
-    message: spool.Message, user: bytes, spamc: "Spamc", deadline: float, log: "Log"
-) -> "tuple[spool.Message, Verdict]":
+def scan(message: spool.Message, user: bytes, spamc: "Spamc", deadline: float, log: "Log") -> verdict.Scan:
     """Return SpamAssassin's copy of `message` and its verdict, from the first server that answers.
 
     `user` is the name for spamd, empty for none; `deadline` a time.monotonic(). Raises ScanFailed.
@@ -96,7 +93,7 @@ def _ask(
     spamc: "Spamc",
     deadline: float,
     log: "Log",
-) -> "tuple[spool.Message, Verdict]":
+) -> verdict.Scan:
     """Run spamc once, against one server, its answer in the file `output`."""
     patience = max(1, min(spamc.timeout, int(deadline - time.monotonic())))
     until = min(deadline, time.monotonic() + patience + 1)
@@ -111,9 +108,11 @@ def _ask(
     if ended.status not in (verdict.HAM, verdict.SPAM):
         raise _fault(ended)
     answer = spool.from_file(output, in_memory=True).head
-    found = verdict.judge(ended.status, answer, message.head)
+    found = verdict.Scan(user)
+    found.verdict = verdict.judge(ended.status, answer, message.head)
     # What was judged is what goes on: a process that spamc left behind could still write into its own file.
-    return spool.from_bytes(answer), found
+    found.answer = spool.from_bytes(answer)
+    return found
 
 
 def _fault(ended: process.Finished) -> ScanFailed:

@@ -8,21 +8,12 @@ import marshal
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pf_spamfilt import log, settings
+from pf_spamfilt import log, patterns, policy_keys, settings
 from pf_spamfilt.exits import SettingsError
-
-Check = Callable[[object], str]
-"""A check returns what is allowed if the value is wrong, otherwise an empty string."""
-
-_MACROS = ("recipient", "user", "mailbox", "extension", "domain")
-
-
-def _one_of(*words: str) -> Check:
-    allowed = "one of " + ", ".join(f'"{word}"' for word in words)
-    return lambda value: "" if value in words else allowed
+from pf_spamfilt.policy_keys import MACROS, Check, boolean, one_of, text, texts
 
 
 def _number(low: int, high: int) -> Check:
@@ -33,16 +24,8 @@ def _number(low: int, high: int) -> Check:
     return check
 
 
-def _text(value: object) -> str:
-    return "" if isinstance(value, str) and value.isprintable() else "text, without control characters"
-
-
-def _boolean(value: object) -> str:
-    return "" if isinstance(value, bool) else "true or false"
-
-
 def _command(value: object) -> str:
-    good = _is_texts(value) and bool(value) and str(value[0]).startswith("/")  # type: ignore[index]
+    good = texts(value) and bool(value) and str(value[0]).startswith("/")  # type: ignore[index]
     return "" if good else 'a list of words, the first an absolute path: ["/usr/bin/program", "--option"]'
 
 
@@ -54,7 +37,7 @@ def _sendmail(value: object) -> str:
 
 
 def _servers(value: object) -> str:
-    good = _is_texts(value) and all(map(_is_server, value))  # type: ignore[call-overload]
+    good = texts(value) and all(map(_is_server, value))  # type: ignore[call-overload]
     return "" if good else 'a list of "host", "host:port", "[address]:port" or "/path/of/socket"'
 
 
@@ -64,47 +47,71 @@ def _is_server(server: str) -> bool:
 
 
 def _user(value: object) -> str:
-    macros = re.findall(r"\$\{(\w+)\}", str(value))
-    good = not _text(value) and set(macros) <= set(_MACROS) and str(value).count("$") == len(macros)
-    return "" if good else f"text with the macros {', '.join('${' + name + '}' for name in _MACROS)}, or empty"
+    good = not text(value) and policy_keys.has_known_macros(str(value))
+    return "" if good else f"text with the macros {', '.join('${' + name + '}' for name in MACROS)}, or empty"
 
 
 def _log_file(value: object) -> str:
-    return "" if value == "" or (not _text(value) and str(value).startswith("/")) else "an absolute path, or empty"
+    return "" if value == "" or (not text(value) and str(value).startswith("/")) else "an absolute path, or empty"
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(not _text(word) for word in value)
+def _tables(value: object) -> str:
+    if not texts(value):
+        return 'a list of Postfix lookup tables: ["hash:/etc/postfix/spam"]'
+    for name in value:  # type: ignore[attr-defined]
+        if problem := patterns.table_problem(name):
+            raise ValueError(f'"{name}" {problem}')
+    return ""
 
 
 CHECKS: dict[str, dict[str, Check]] = {
-    "": {"recipient_delimiter": _text},
+    "": {"recipient_delimiter": text},
     "spamc": {
         "command": _command,
         "servers": _servers,
-        "order": _one_of("listed", "random"),
+        "order": one_of("listed", "random"),
         "user": _user,
+        "per_recipient": boolean,
         "max_size": _number(1, settings.MAX_SIZE),
+        "oversize": one_of("pass", "head"),
         "timeout": _number(1, 86400),
-        "on_failure": _one_of("defer", "pass"),
+        "on_failure": one_of("defer", "pass"),
     },
     "sendmail": {"command": _sendmail},
     "limits": {"deadline": _number(1, 86400)},
     "log": {
-        "syslog": _boolean,
-        "facility": _one_of(*log.FACILITIES),
+        "syslog": boolean,
+        "facility": one_of(*log.FACILITIES),
         "file": _log_file,
         "level": _number(log.ERRORS, log.CHILDREN),
     },
+    "policy": policy_keys.CHECKS,
+    "tables": {"command": _command, "recipients": _tables},
+}
+_MATCH: dict[str, Check] = {"match": policy_keys.pattern_list}
+# What a block of [[recipients]] or [[senders]] may say.
+BLOCK_CHECKS: dict[str, dict[str, Check]] = {
+    "recipients": _MATCH | policy_keys.CHECKS,
+    "senders": _MATCH | {key: policy_keys.CHECKS[key] for key in ("quarantine", "admin")},
 }
 
 
-def read(source: str) -> dict[str, dict[str, object]]:
-    """Return the checked sections and keys that the file `source` sets. Raises SettingsError."""
+def read(source: str) -> "settings.Values":
+    """Return the checked sections and keys that the file `source` sets, patterns compiled. Raises SettingsError."""
     values = _sections(_parse(source))
     for problem in problems(values):
         raise SettingsError(f"{source}: {problem}")
+    values["policy"] = _converted(values.get("policy", {}))
+    for section in settings.BLOCKS:
+        values[section] = [_converted(block) for block in values.get(section, [])]
     return values
+
+
+def _converted(keys: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: patterns.compiled(value) if key == "match" else policy_keys.converted(key, value)  # type: ignore[arg-type]
+        for key, value in keys.items()
+    }
 
 
 def compile_file(source: str) -> str:
@@ -127,20 +134,44 @@ def compile_file(source: str) -> str:
     return target
 
 
-def problems(values: dict[str, dict[str, object]]) -> Iterator[str]:
+def problems(values: "settings.Values") -> Iterator[str]:
     """Yield what is wrong with sections and keys, each as `[section] key: what is allowed`."""
-    for section, keys in values.items():
-        if section not in CHECKS:
-            yield f"[{section}]: there is no such section{_instead(section, [name for name in CHECKS if name])}"
-            continue
-        for key, value in keys.items():
-            where = f"[{section}] {key}" if section else key
-            if not section and key in CHECKS:
-                yield f"{where}: must be a section: [{key}]"
-            elif key not in CHECKS[section]:
-                yield f"{where}: there is no such key{_instead(key, list(CHECKS[section]))}"
-            elif allowed := CHECKS[section][key](value):
-                yield f"{where}: must be {allowed}, not {_shown(value)}"
+    for section, content in values.items():
+        if section in settings.BLOCKS:
+            yield from _block_problems(section, content)
+        elif section not in CHECKS:
+            yield f"[{section}]: there is no such section{_instead(section, [*filter(None, CHECKS), *settings.BLOCKS])}"
+        elif isinstance(content, dict):
+            where = f"[{section}] " if section else ""
+            for key, value in content.items():
+                yield from _key_problems(where, key, value, CHECKS[section])
+        else:
+            yield f"{section}: must be a section: [{section}]"
+
+
+def _block_problems(section: str, blocks: object) -> Iterator[str]:
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        yield f"{section}: must be blocks, each under a line of its own: [[{section}]]"
+        return
+    for number, block in enumerate(blocks, 1):
+        where = f"[[{section}]] {number} "
+        if not block.get("match"):
+            yield f'{where}match: must say whom the block is for: match = ["user@example.com"]'
+        for key, value in block.items():
+            yield from _key_problems(where, key, value, BLOCK_CHECKS[section])
+
+
+def _key_problems(where: str, key: str, value: object, checks: Mapping[str, Check]) -> Iterator[str]:
+    if not where and (key in CHECKS or key in settings.BLOCKS):
+        yield f"{key}: must be a section: [{key}]"
+    elif key not in checks:
+        yield f"{where}{key}: there is no such key{_instead(key, list(checks))}"
+    else:
+        try:
+            if allowed := checks[key](value):
+                yield f"{where}{key}: must be {allowed}, not {_shown(value)}"
+        except ValueError as error:
+            yield f"{where}{key}: {error}"
 
 
 def _shown(value: object) -> str:
@@ -159,11 +190,11 @@ def _parse(source: str) -> dict[str, object]:
         raise SettingsError(f"{source}: {error}") from None
 
 
-def _sections(table: dict[str, object]) -> dict[str, dict[str, object]]:
+def _sections(table: dict[str, object]) -> "settings.Values":
     """Order TOML's table by section, the keys outside any under an empty name."""
-    values: dict[str, dict[str, object]] = {"": {}}
+    values: settings.Values = {"": {}}
     for name, value in table.items():
-        if isinstance(value, dict) and name:
+        if name and (isinstance(value, dict) or (name in settings.BLOCKS and isinstance(value, list))):
             values[name] = value
         else:
             values[""][name] = value

@@ -13,6 +13,13 @@ import sys
 from pf_spamfilt import __version__
 from pf_spamfilt.exits import SettingsError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    # By section, and its keys; a section of blocks is a list.
+    Values = dict[str, Any]
+
 FILE_NAME = "pf-spamfilt.toml"
 DEFAULT_FOLDER = "/etc/postfix"
 COMPILED_SUFFIX = ".compiled"
@@ -28,14 +35,34 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "servers": [],
         "order": "listed",
         "user": "${recipient}",
+        "per_recipient": False,
         "max_size": 512000,
+        "oversize": "pass",
         "timeout": 300,
         "on_failure": "defer",
     },
     "sendmail": {"command": ["/usr/sbin/sendmail", "-G", "-i"]},
     "limits": {"deadline": 900},
     "log": {"syslog": True, "facility": "mail", "file": "", "level": 1},
+    "policy": {
+        "tag_level": "always",
+        "tag2_level": "required",
+        "kill_level": "never",
+        "subject_tag": "",
+        "destiny": "pass",
+        "quarantine": "",
+        "quarantine_name": "spam-%b-%i-%n",
+        "bypass": False,
+        "spam_lover": False,
+        "welcome_senders": [],
+        "block_senders": [],
+        "admin": "",
+        "warn_sender": False,
+    },
+    "tables": {"command": ["/usr/sbin/postmap"], "recipients": []},
 }
+# Sections that are lists of blocks, each with the patterns whom it is for.
+BLOCKS = ("recipients", "senders")
 
 
 class Spamc:
@@ -45,7 +72,9 @@ class Spamc:
     servers: list[str]
     order: str
     user: str
+    per_recipient: bool
     max_size: int
+    oversize: str
     timeout: int
     on_failure: str
 
@@ -71,16 +100,31 @@ class LogSettings:
     level: int
 
 
+class TableSettings:
+    """[tables]: postmap(1), and the tables that are asked for each recipient."""
+
+    command: list[str]
+    recipients: list[str]
+
+
 class Settings:
-    """All settings, checked; `note` is what the log should say of how they were read."""
+    """All settings, checked; `note` is what the log should say of how they were read.
+
+    `policy` holds the keys that [policy] says, `recipients` and `senders` the blocks, their patterns compiled.
+    """
 
     recipient_delimiter: str
 
-    def __init__(self, values: dict[str, dict[str, object]], note: str = "") -> None:
+    def __init__(self, values: "Values", note: str = "") -> None:
         self.note = note
         self.spamc, self.sendmail, self.limits, self.log = Spamc(), Sendmail(), Limits(), LogSettings()
+        self.tables = TableSettings()
+        self.policy: dict[str, object] = values.get("policy", {})
+        self.recipients: list[dict[str, object]] = values.get("recipients", [])
+        self.senders: list[dict[str, object]] = values.get("senders", [])
         for section, keys in DEFAULTS.items():
-            vars(getattr(self, section) if section else self).update(keys | values.get(section, {}))
+            if section != "policy":
+                vars(getattr(self, section) if section else self).update(keys | values.get(section, {}))
 
 
 def path() -> str:
@@ -117,7 +161,7 @@ def stamp(file: posix.stat_result) -> tuple[object, ...]:
     return (*_MAKER, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
 
 
-def _read_compiled(name: str, source: posix.stat_result) -> tuple[dict[str, dict[str, object]] | None, str]:
+def _read_compiled(name: str, source: posix.stat_result) -> "tuple[Values | None, str]":
     """Return the compiled settings if they can be believed, otherwise None, and a note for the log if there are any."""
     note = f"{name} is stale or not trusted: compile it anew"
     try:

@@ -15,6 +15,7 @@ from pf_spamfilt.exits import Deferred, system_error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
 
 _CHUNK = 65536
 
@@ -144,9 +145,40 @@ def without_forgery(message: Message) -> Message:
         for piece, forged in headers.sift(source):
             if not forged:
                 write(fd, piece)
-        while chunk := source.read(_CHUNK):
-            write(fd, chunk)
+        _copy(source, fd)
     return from_file(fd, message.in_memory)
+
+
+def _copy(source: "BufferedReader", fd: int) -> None:
+    """Copy what is left of `source`."""
+    while chunk := source.read(_CHUNK):
+        write(fd, chunk)
+
+
+def head(message: Message, size: int) -> bytes:
+    """Return the first `size` bytes of a message, all of one in memory."""
+    return message.head if message.in_memory else posix.pread(message.fd, size, 0)
+
+
+def cut(message: Message, size: int) -> Message:
+    """Return the first `size` bytes, at the most, of a message that is larger, to the end of a line."""
+    start = head(message, size)
+    return from_bytes(start[: start.rfind(b"\n") + 1] or start)
+
+
+def with_header(message: Message, old: list[bytes], new: list[bytes]) -> Message:
+    """Return the message with `new` header fields instead of the `old` ones, with which it begins."""
+    if old == new:
+        return message
+    skipped = sum(map(len, old))
+    if message.in_memory:
+        return from_bytes(b"".join(new) + message.head[skipped:])
+    fd = disk_file()
+    write(fd, b"".join(new))
+    with open(message.fd, "rb", closefd=False) as source:
+        source.seek(skipped)
+        _copy(source, fd)
+    return from_file(fd, in_memory=False)
 
 
 def from_file(fd: int, in_memory: bool) -> Message:

@@ -1,11 +1,163 @@
-"""The header edits that a verdict asks for. SpamAssassin's own markup is delivered as it is."""
+"""The header edits that a verdict and a policy ask for. Pure: fields in, fields out; see headers.py.
+
+Where the policy judges as SpamAssassin did, its copy is delivered, with at most the subject tagged and the score taken
+out. Where it judges otherwise, the original is, under SpamAssassin's fields, corrected: a message that says one thing.
+"""
 
 from pf_spamfilt import headers
 from pf_spamfilt.report import printable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def unscanned(message: bytes, reason: str) -> bytes:
-    """Return `message` with `X-Spam-Unscanned: reason` before its other fields; the rest keeps its bytes."""
-    mark = b"X-Spam-Unscanned: " + printable(reason, 120).encode("ascii", "replace") + headers.line_end(message)
-    start = message.find(b"\n") + 1 if message.startswith(b"From ") else 0
-    return message[:start] + mark + message[start:]
+    from pf_spamfilt.policy import Treatment
+
+_SCORE_FIELDS = (b"x-spam-status", b"x-spam-level")
+# What of SpamAssassin's is true whoever judges; other fields may speak of its verdict.
+_NEUTRAL_FIELDS = (b"x-spam-checker-version", *_SCORE_FIELDS)
+_FIGURE = b"0123456789.-?"
+_LINE = 76
+
+
+def is_agreed(treatment: "Treatment") -> bool:
+    """Tell whether SpamAssassin's copy is what the policy wants, but for subject tag and score."""
+    scan = treatment.scan
+    return scan.verdict is not None and not scan.partial and scan.verdict.spam == treatment.spam
+
+
+def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> list[bytes]:
+    """Return the header fields of a copy, made from those of `base`: SpamAssassin's copy where that is agreed to.
+
+    Otherwise `base` is the original; `answer` are the fields of SpamAssassin's copy, if there is one.
+    """
+    if is_agreed(treatment):
+        result = base if treatment.status else [each for each in base if headers.name_of(each) not in _SCORE_FIELDS]
+    else:
+        result = _on_top(base, list(_marks(answer, treatment, headers.line_end(b"".join(base[:1])))))
+    return tagged(result, treatment) if treatment.tag else result
+
+
+def _on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
+    """Put fields before the others, but after mbox lines: sendmail(1) takes those for no fields only at the top."""
+    place = 0
+    while place < len(base) and base[place].lstrip(b">").startswith(b"From "):
+        place += 1
+    return [*base[:place], *marks, *base[place:]]
+
+
+def _marks(answer: list[bytes], treatment: "Treatment", end: bytes) -> "Iterator[bytes]":
+    """Yield the X-Spam-* fields of a copy that SpamAssassin did not mark, or marked otherwise."""
+    if treatment.scan.failed:
+        yield b"X-Spam-Unscanned: " + _ascii(printable(treatment.scan.unscanned, 120)) + end
+    if treatment.spam:
+        yield b"X-Spam-Flag: YES" + end
+    for field in answer:
+        name = headers.name_of(field)
+        if name == b"x-spam-status" and treatment.status:
+            yield _corrected(field, treatment, end)
+        elif name in _NEUTRAL_FIELDS and (treatment.status or name not in _SCORE_FIELDS):
+            yield field
+    if treatment.spam:
+        yield _folded("X-Spam-Report:", _report(treatment), end)
+
+
+def _corrected(field: bytes, treatment: "Treatment", end: bytes) -> bytes:
+    """Return X-Spam-Status with its word and its required score as the treatment wants them; the rest stays.
+
+    In a form that the user's preferences made up it is written anew.
+    """
+    right = "Yes" if treatment.spam else "No"
+    name, _, value = field.partition(b":")
+    word = _word(value)
+    if word.lower() not in (b"yes", b"no"):
+        return _folded("X-Spam-Status:", [right + ",", *_figures(treatment)], end)
+    value = value.replace(word, right.encode(), 1)
+    start, key, rest = value.partition(b"required=")
+    if key and treatment.required:
+        figure = b"" if rest[:1].isspace() else _word(rest)
+        value = start + key + _ascii(treatment.required) + rest[len(figure) :]
+    return name + b":" + value
+
+
+def _word(text: bytes) -> bytes:
+    """Return the first word, which ends at a blank or a comma."""
+    return text.replace(b",", b" ").split()[0] if text.strip() else b""
+
+
+def _figures(treatment: "Treatment") -> list[str]:
+    verdict = treatment.scan.verdict
+    pairs = (("score", verdict.score), ("required", treatment.required), ("tests", verdict.tests)) if verdict else ()
+    return [f"{key}={value}" for key, value in pairs if value]
+
+
+def _report(treatment: "Treatment") -> list[str]:
+    """Return the words of X-Spam-Report for what SpamAssassin did not report as spam."""
+    words = ["the sender is on a block list here;"] if treatment.is_blocked else []
+    verdict = treatment.scan.verdict
+    if verdict is None:
+        return [*words, "not", "scanned"]
+    if verdict.score:
+        words += [f"score {verdict.score},", f"{treatment.required} required;"]
+    return [*words, "tests:", *(verdict.tests.replace(",", ", ") or "none").split(" ")]
+
+
+def _folded(name: str, words: list[str], end: bytes) -> bytes:
+    """Return a header field of these words, folded (RFC 5322, 2.2.3)."""
+    lines = [name]
+    for word in words:
+        if len(lines[-1]) + len(word) < _LINE:
+            lines[-1] += " " + word
+        else:
+            lines.append("\t" + word)
+    return end.join(_ascii(line) for line in lines) + end
+
+
+def _ascii(text: str) -> bytes:
+    return text.encode("ascii", "replace")
+
+
+def tagged(base: list[bytes], treatment: "Treatment") -> list[bytes]:
+    """Return the fields with the tag before the text of each Subject, which keeps its bytes; on top if there is none.
+
+    A subject that begins with the tag, with whatever figures, is left alone.
+    """
+    verdict = treatment.scan.verdict
+    score = verdict.score if verdict else ""
+    word = _encoded(treatment.tag.replace("_SCORE_", score or "?").replace("_REQD_", treatment.required or "?"))
+    if not any(headers.name_of(field) == b"subject" for field in base):
+        return _on_top(base, [b"Subject: " + word + headers.line_end(b"".join(base[:1]))])
+    return [_with_tag(each, word, treatment.tag) if headers.name_of(each) == b"subject" else each for each in base]
+
+
+def _with_tag(field: bytes, word: bytes, tag: str) -> bytes:
+    name, colon, value = field.partition(b":")
+    text = value.lstrip()
+    if _begins_with(text, tag):
+        return field
+    if not text:
+        return name + colon + b" " + word + value
+    return name + colon + value[: len(value) - len(text)] + word + b" " + text
+
+
+def _begins_with(text: bytes, tag: str) -> bool:
+    """Tell whether a subject begins with the tag, any figure standing for _SCORE_ and _REQD_."""
+    first, *rest = _encoded(tag).replace(b"_REQD_", b"_SCORE_").split(b"_SCORE_")
+    if not text.startswith(first):
+        return False
+    text = text[len(first) :]
+    for literal in rest:
+        place = text.find(literal)
+        if place < 0 or text[:place].strip(_FIGURE):
+            return False
+        text = text[place + len(literal) :]
+    return True
+
+
+def _encoded(text: str) -> bytes:
+    """Return a tag as it may stand in a header: what is not ASCII as one RFC 2047 word."""
+    if text.isascii():
+        return text.encode()
+    plain = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!*+-/.[]_"
+    quoted = b"".join(bytes((byte,)) if byte in plain else b"=%02X" % byte for byte in text.encode())
+    return b"=?utf-8?q?" + quoted + b"?="

@@ -1,6 +1,10 @@
-"""What the Received fields tell (RFC 5321, 4.4): Postfix's queue id, and whether a message was here before."""
+"""What a header tells of a message's way: Postfix's queue id and host, a loop, and whether its sender is a person.
+
+The Received fields are those of RFC 5321, 4.4.
+"""
 
 from pf_spamfilt import headers
+from pf_spamfilt.envelope import NULL_SENDER
 
 # So often may one host have taken a message from this filter's account: more is a loop.
 PASSES = 3
@@ -14,6 +18,32 @@ def queue_id(fields: list[bytes]) -> str:
             word = clauses.partition(b" id ")[2].partition(b" ")[0].rstrip(b";")
             return word.decode() if word.isalnum() else "NOQUEUE"
     return "NOQUEUE"
+
+
+def host(fields: list[bytes]) -> str:
+    """Return the name by which this host's Postfix calls itself: from the topmost Received field, or empty."""
+    for field in fields:
+        if headers.name_of(field) == b"received":
+            clauses = (b" " + headers.value_of(field)).partition(b" by ")[2].split()
+            name = clauses[0].decode("ascii", "replace") if clauses else ""
+            return name if name.replace("-", "").replace(".", "").isalnum() else ""
+    return ""
+
+
+def may_answer(sender: bytes, fields: list[bytes]) -> bool:
+    """Tell whether a message of ours to `sender` can reach a person who wrote this one (RFC 3834, 2).
+
+    Not so for the null sender, mailing lists and bulk mail, and what a program wrote.
+    """
+    if sender == NULL_SENDER:
+        return False
+    for field in fields:
+        name, value = headers.name_of(field), headers.value_of(field).lower()
+        if name.startswith(b"list-") or (name == b"precedence" and value in (b"bulk", b"list", b"junk")):
+            return False
+        if name == b"auto-submitted" and value.partition(b";")[0].strip() != b"no":
+            return False
+    return True
 
 
 def is_loop(fields: list[bytes], uid: int) -> bool:

@@ -7,6 +7,10 @@ alone, and all that follows the header, is in it, byte for byte. Anything else r
 from pf_spamfilt import headers
 from pf_spamfilt.exits import ScanFailed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pf_spamfilt.spool import Message
+
 HAM, SPAM = 0, 1
 # SpamAssassin's rewrite_header may change these three.
 _REWRITABLE = (b"subject", b"from", b"to")
@@ -22,6 +26,42 @@ class Verdict:
         self.score = score
         self.required = required
         self.tests = tests
+
+    @property
+    def number(self) -> float | None:
+        """The score as a number, if it is known."""
+        try:
+            number = float(self.score)
+        except ValueError:
+            return None
+        return number if abs(number) < float("inf") else None
+
+
+class Scan:
+    """One scan, or why there was none: for which user (bytes), SpamAssassin's copy and verdict, or the reason (str).
+
+    `failed`: there should have been one. `partial`: only the head of the message was scanned.
+    """
+
+    __slots__ = ("answer", "failed", "partial", "unscanned", "user", "verdict")
+
+    def __init__(self, user: bytes = b"", unscanned: str = "", failed: bool = False) -> None:
+        self.user = user
+        self.unscanned = unscanned
+        self.failed = failed
+        self.partial = False
+        self.answer: Message | None = None
+        self.verdict: Verdict | None = None
+
+    def equals(self, other: "Scan") -> bool:
+        """Tell whether the other scan came to the same, byte for byte."""
+        return self.answer is not None and other.answer is not None and self.answer.head == other.answer.head
+
+
+def figure(number: float) -> str:
+    """Return a score as SpamAssassin prints it, with one decimal; with more where that would change it."""
+    short = f"{number:.1f}"
+    return short if float(short) == number else f"{number:g}"
 
 
 def judge(status: int, answer: bytes, original: bytes) -> Verdict:

@@ -5,15 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_spamfilt import report
-from pf_spamfilt.verdict import Verdict
+from pf_spamfilt.verdict import Scan, Verdict
 
 
-def record(verdict=None, unscanned="", recipients=1):
+def outcome(verdict=None, unscanned="", recipients=1, action="reinjected"):
+    scan = Scan(b"b0@example.com", unscanned)
+    scan.verdict = verdict
+    return report.Outcome([b"b%d@example.com" % number for number in range(recipients)], action, scan)
+
+
+def record(*outcomes):
     record = report.Record()
-    record.queue_id, record.sender, record.action = "4cDR2f5x", b"a@example.com", "reinjected"
-    record.recipients = [b"b%d@example.com" % number for number in range(recipients)]
-    record.verdict, record.unscanned = verdict, unscanned
+    record.queue_id, record.sender, record.outcomes = "4cDR2f5x", b"a@example.com", list(outcomes)
     return record
+
+
+def line(found, outcome):
+    return report.line(found, outcome, 0.625)
 
 
 @pytest.mark.parametrize(
@@ -26,18 +34,18 @@ def record(verdict=None, unscanned="", recipients=1):
     ],
 )
 def test_summary_says_verdict_and_what_was_done(verdict, unscanned, expected):
-    assert report.summary(record(verdict, unscanned, 2)) == expected
+    assert report.summary(record(outcome(verdict, unscanned, 2))) == expected
 
 
 def test_an_address_cannot_look_like_another_key():
     found = record()
     found.sender = b"a>, to=<evil"
-    assert "from=<a?, to=?evil>, to=<b0@example.com>" in report.line(found, 0)
+    assert "from=<a?, to=?evil>, to=<b0@example.com>" in line(found, outcome())
 
 
 @given(st.text())
 def test_summary_is_one_line_that_postfix_shows_whole(reason):
-    line = report.summary(record(unscanned=reason))
+    line = report.summary(record(outcome(unscanned=reason)))
     assert len(line) <= 100
     assert line.isprintable()
     assert line.isascii()
@@ -45,16 +53,16 @@ def test_summary_is_one_line_that_postfix_shows_whole(reason):
 
 
 def test_line_is_in_postfix_manner():
-    found = record(Verdict(True, "15.3", "5.0", "A,B"))
-    found.size, found.user, found.scan_seconds = 1234, b"b0@example.com", 0.5
-    assert report.line(found, 0.625) == (
+    found = record()
+    found.size, found.scan_seconds = 1234, 0.5
+    assert line(found, outcome(Verdict(True, "15.3", "5.0", "A,B"))) == (
         "4cDR2f5x: from=<a@example.com>, to=<b0@example.com>, size=1234, user=b0@example.com, score=15.3, "
         "required=5.0, verdict=spam, action=reinjected, scan=0.50, total=0.62, tests=A,B"
     )
 
 
 def test_line_of_a_message_with_many_recipients_names_some():
-    assert "<b4@example.com>,(+995 more), size" in report.line(record(recipients=1000), 0)
+    assert "<b4@example.com>,(+995 more), size" in line(record(), outcome(recipients=1000))
 
 
 @given(st.binary())

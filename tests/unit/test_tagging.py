@@ -1,21 +1,156 @@
-"""tagging.py: header edits."""
+"""tagging.py: the header that each judgement and policy makes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pf_spamfilt import tagging
+from pf_spamfilt import headers, tagging
+from pf_spamfilt.policy import Treatment, Wishes
+from pf_spamfilt.spool import from_bytes
+from pf_spamfilt.verdict import Scan, Verdict
+
+HAM_ANSWER = (
+    b"X-Spam-Checker-Version: SpamAssassin 4.0.1 on h\nX-Spam-Level: ****\n"
+    b"X-Spam-Status: No, score=4.2 required=5.0 tests=A,B,\n\tC autolearn=no version=4.0.1\nX-Spam-ASN: AS1\n"
+)
+SPAM_ANSWER = (
+    b"X-Spam-Flag: YES\nX-Spam-Checker-Version: SpamAssassin 4.0.1 on h\nX-Spam-Level: ******\n"
+    b"X-Spam-Status: Yes, score=6.0 required=5.0 tests=A,B\nX-Spam-Report:\n\t* 6.0 A\nX-Spam-Prev-Subject: Hi\n"
+)
+ORIGINAL = b"From: a@b\nSubject: Hi\n"
+
+
+def treatment(verdict=None, answer=b"", spam=False, status=True, required="", tag="", failed=""):
+    scan = Scan(unscanned=failed, failed=bool(failed))
+    scan.verdict = verdict
+    scan.answer = from_bytes(answer) if answer else None
+    result = Treatment(Wishes(b"jane@example.com", []), scan)
+    result.spam, result.status, result.required, result.tag = spam, status, required, tag
+    return result
+
+
+def edited(base, found):
+    answer = headers.split(found.scan.answer.head)[0] if found.scan.answer else []
+    return b"".join(tagging.fields(headers.split(base)[0], answer, found))
+
+
+HAM, SPAM = Verdict(False, "4.2", "5.0", "A,B,C"), Verdict(True, "6.0", "5.0", "A,B")
+
+
+def test_ham_that_is_spam_here_is_the_original_with_corrected_fields():
+    found = treatment(HAM, HAM_ANSWER + ORIGINAL, spam=True, required="4.0")
+    assert edited(ORIGINAL, found) == (
+        b"X-Spam-Flag: YES\nX-Spam-Checker-Version: SpamAssassin 4.0.1 on h\nX-Spam-Level: ****\n"
+        b"X-Spam-Status: Yes, score=4.2 required=4.0 tests=A,B,\n\tC autolearn=no version=4.0.1\n"
+        b"X-Spam-Report: score 4.2, 4.0 required; tests: A, B, C\n" + ORIGINAL
+    )
+
+
+def test_spam_that_is_none_here_is_the_original_without_flag_report_and_rewritten_subject():
+    found = treatment(SPAM, SPAM_ANSWER + b"From: a@b\nSubject: [SPAM] Hi\n", required="8.0")
+    assert edited(ORIGINAL, found) == (
+        b"X-Spam-Checker-Version: SpamAssassin 4.0.1 on h\nX-Spam-Level: ******\n"
+        b"X-Spam-Status: No, score=6.0 required=8.0 tests=A,B\n" + ORIGINAL
+    )
+
+
+def test_what_spamassassin_judged_alike_stays_as_it_is():
+    assert edited(SPAM_ANSWER + ORIGINAL, treatment(SPAM, SPAM_ANSWER, spam=True)) == SPAM_ANSWER + ORIGINAL
+    assert edited(HAM_ANSWER + ORIGINAL, treatment(HAM, HAM_ANSWER)) == HAM_ANSWER + ORIGINAL
+
+
+def test_below_tag_level_status_and_level_are_taken_out():
+    found = edited(HAM_ANSWER + ORIGINAL, treatment(HAM, HAM_ANSWER, status=False))
+    assert found == b"X-Spam-Checker-Version: SpamAssassin 4.0.1 on h\nX-Spam-ASN: AS1\n" + ORIGINAL
+
+
+def test_a_corrected_message_below_tag_level_tells_no_score_in_its_fields():
+    found = edited(ORIGINAL, treatment(SPAM, SPAM_ANSWER, status=False, required="8.0"))
+    assert found == b"X-Spam-Checker-Version: SpamAssassin 4.0.1 on h\n" + ORIGINAL
 
 
 @pytest.mark.parametrize(
-    ("message", "expected"),
+    ("status", "expected"),
     [
-        (b"A: b\n\nbody", b"X-Spam-Unscanned: spamd is down\nA: b\n\nbody"),
-        (b"A: b\r\n\r\nbody", b"X-Spam-Unscanned: spamd is down\r\nA: b\r\n\r\nbody"),
-        (b"From x y\nA: b\n\n", b"From x y\nX-Spam-Unscanned: spamd is down\nA: b\n\n"),
+        (b"Status: No, score=4.2 required=5.0\n", b"Status: Yes, score=4.2 required=4.0\n"),
+        (b"Status: No,required=5.0,score=4.2\n", b"Status: Yes,required=4.0,score=4.2\n"),
+        (b"Status:\n\tno score=4.2\n", b"Status:\n\tYes score=4.2\n"),
+        (b"Status: OK (4.2)\n", b"Status: Yes, score=4.2 required=4.0 tests=A,B,C\n"),
+        (b"Status:\n", b"Status: Yes, score=4.2 required=4.0 tests=A,B,C\n"),
+        (b"Status: No, required=\n", b"Status: Yes, required=4.0\n"),
     ],
 )
-def test_an_unscanned_message_is_marked_on_top_in_its_own_line_ends(message, expected):
-    assert tagging.unscanned(message, "spamd is down") == expected
+def test_a_status_in_another_form_never_contradicts_the_flag(status, expected):
+    found = treatment(HAM, b"X-Spam-" + status, spam=True, required="4.0")
+    assert b"X-Spam-" + expected in edited(b"", found)
+
+
+def test_an_unscanned_message_is_marked_on_top_in_its_own_line_ends():
+    found = treatment(failed="spamd is down")
+    assert edited(b"A: b\n", found) == b"X-Spam-Unscanned: spamd is down\nA: b\n"
+    assert edited(b"A: b\r\n", found) == b"X-Spam-Unscanned: spamd is down\r\nA: b\r\n"
+    assert edited(b"From x y\nA: b\n", found) == b"From x y\nX-Spam-Unscanned: spamd is down\nA: b\n"
 
 
 def test_a_reason_cannot_add_a_field():
-    assert tagging.unscanned(b"\n", "a\nEvil: b\r\n\xff") == b"X-Spam-Unscanned: a Evil: b ?\n\n"
+    assert edited(b"", treatment(failed="a\nEvil: b\r\n\xff")) == b"X-Spam-Unscanned: a Evil: b ?\n"
+
+
+def test_an_unscanned_message_of_a_blocked_sender_says_why_it_is_spam():
+    found = treatment(spam=True)
+    found.listed = "block"
+    marks = b"X-Spam-Flag: YES\nX-Spam-Report: the sender is on a block list here; not scanned\n"
+    assert edited(ORIGINAL, found) == marks + ORIGINAL
+
+
+def test_a_long_list_of_tests_is_folded():
+    verdict = Verdict(False, "4.2", "5.0", ",".join(f"A_LONG_NAME_OF_TEST_{number}" for number in range(90)))
+    head = edited(b"", treatment(verdict, b"X-Spam-Level:\n", spam=True, required="4.0"))
+    assert max(map(len, head.splitlines())) < 80
+    assert len(headers.split(head)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        (b"Subject: Hi\n", b"Subject: [SPAM] Hi\n"),
+        (b"Subject:Hi\r\n", b"Subject:[SPAM] Hi\r\n"),
+        (b"SUBJECT :  Hi \n", b"SUBJECT :  [SPAM] Hi \n"),
+        (b"Subject:\n\tfolded\n text\n", b"Subject:\n\t[SPAM] folded\n text\n"),
+        (b"Subject: =?utf-8?B?SGk=?=\n", b"Subject: [SPAM] =?utf-8?B?SGk=?=\n"),
+        (b"Subject: \xfcber\n", b"Subject: [SPAM] \xfcber\n"),
+        (b"Subject:\n", b"Subject: [SPAM]\n"),
+        (b"Subject: \r\n", b"Subject: [SPAM] \r\n"),
+        (b"Subject: [SPAM] Hi\n", b"Subject: [SPAM] Hi\n"),
+        (b"Subject: [SPAM]\n", b"Subject: [SPAM]\n"),
+        (b"A: b\n", b"Subject: [SPAM]\nA: b\n"),
+        (b"A: b\r\n", b"Subject: [SPAM]\r\nA: b\r\n"),
+        (b"Subject: a\nSubject: b\n", b"Subject: [SPAM] a\nSubject: [SPAM] b\n"),
+    ],
+)
+def test_the_tag_stands_before_the_text_which_keeps_its_bytes(subject, expected):
+    found = treatment(SPAM, SPAM_ANSWER, spam=True, tag="[SPAM]")
+    assert edited(subject, found) == expected
+    assert edited(expected, found) == expected
+
+
+def test_macros_are_replaced_and_other_figures_are_no_second_tag():
+    found = treatment(SPAM, SPAM_ANSWER, spam=True, required="5.0", tag="*_SCORE_/_REQD_*")
+    assert edited(b"Subject: Hi\n", found) == b"Subject: *6.0/5.0* Hi\n"
+    assert edited(b"Subject: *-16.1/4* Hi\n", found) == b"Subject: *-16.1/4* Hi\n"
+
+
+def test_a_tag_that_is_not_ascii_becomes_an_encoded_word():
+    found = treatment(SPAM, SPAM_ANSWER, spam=True, tag="\u26a0 _SCORE_")
+    assert edited(b"Subject: Hi\n", found) == b"Subject: =?utf-8?q?=E2=9A=A0=206.0?= Hi\n"
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"Subject", b"X"]), st.binary().map(lambda text: text.replace(b"\n", b"")))))
+def test_nothing_but_the_tag_is_added_whatever_the_header_holds(pairs):
+    base = headers.split(b"".join(name + b": " + text + b"\n" for name, text in pairs))[0]
+    found = treatment(SPAM, SPAM_ANSWER, spam=True, tag="[SPAM]")
+    before, after = b"".join(base), b"".join(tagging.fields(base, [], found))
+    assert (
+        after.replace(b"[SPAM] ", b"").replace(b"Subject: [SPAM]\n", b"") in (before, before.replace(b"[SPAM] ", b""))
+        or b"[SPAM]" in before
+    )

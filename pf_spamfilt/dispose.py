@@ -1,0 +1,127 @@
+"""Dispose of a message: each recipient's copy goes where its treatment says, or nothing is said to be done.
+
+First all that is kept in quarantine, then the copies for sendmail, one for all recipients whose copy is the same, then
+notices. Whatever fails raises, and Postfix tries again: a copy may then come twice, but none is lost.
+"""
+
+import posix
+
+from pf_spamfilt import headers, policy, reinject, report, spool, tagging
+from pf_spamfilt.envelope import NULL_SENDER, expand
+from pf_spamfilt.exits import Rejected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pf_spamfilt.filter import Filter
+    from pf_spamfilt.policy import Treatment
+    from pf_spamfilt.spool import Message
+
+
+class Disposal:
+    """One message on its way out: `message` is the original without forged fields, `fields` its header as it came."""
+
+    def __init__(self, running: "Filter", message: "Message", treatments: "list[Treatment]") -> None:
+        self.settings = running.settings
+        self.envelope = running.envelope
+        self.record = running.record
+        self.fields = running.fields
+        self.message = message
+        self.treatments = treatments
+        self.log = running.log
+        self._deadline = running.deadline
+
+    def dispose(self) -> str:
+        """Do what the treatments say; return why the whole message is refused, empty if it is not."""
+        self._quarantine()
+        self._reinject()
+        refusal = self.refusal()
+        bounced = [] if refusal else self._ending(policy.BOUNCED)
+        if bounced or any(treatment.handled and _wants_notice(treatment) for treatment in self.treatments):
+            from pf_spamfilt import notices
+
+            notices.send(self, bounced)
+        self.record_outcomes()
+        return refusal
+
+    def refusal(self) -> str:
+        """Return why the message is refused for all recipients; empty if it is not."""
+        bounced = self._ending(policy.BOUNCED)
+        return reason(bounced[0]) if len(bounced) == len(self.treatments) else ""
+
+    def submit(self, message: "Message", sender: bytes, recipients: list[bytes]) -> None:
+        """Give a message to sendmail."""
+        reinject.submit(message, self.argv(sender, recipients), self._deadline, self.log)
+
+    def argv(self, sender: bytes, recipients: list[bytes]) -> list[bytes]:
+        """Return sendmail's."""
+        return reinject.command(sender, recipients, self.settings.sendmail.command)
+
+    def copy(self, treatment: "Treatment") -> "Message":
+        """Return the message as a recipient with this treatment gets it."""
+        scan, agreed = treatment.scan, tagging.is_agreed(treatment)
+        base = scan.answer if agreed and scan.answer else self.message
+        if agreed and treatment.status and not treatment.tag:
+            return base
+        fields, _ = headers.split(spool.head(base, self.settings.spamc.max_size))
+        answer = headers.split(scan.answer.head)[0] if scan.answer else []
+        return spool.with_header(base, fields, tagging.fields(fields, answer, treatment))
+
+    def _ending(self, *ends: str) -> "list[Treatment]":
+        return [treatment for treatment in self.treatments if treatment.end in ends]
+
+    def _quarantine(self) -> None:
+        """Keep what is handled, one copy for all who share a destination."""
+        kept = [each for each in self.treatments if each.handled and each.wishes["quarantine"]]
+        for group in policy.grouped(kept, self.destination):
+            from pf_spamfilt import quarantine
+
+            destination = self.destination(group[0])
+            name = quarantine.keep(self, destination, group)
+            for treatment in group:
+                treatment.kept = f"<{report.printable(destination)}>/{name}"
+
+    def destination(self, treatment: "Treatment") -> bytes:
+        """Return where in quarantine a message is kept, macros expanded."""
+        wishes = treatment.wishes
+        return expand(wishes["quarantine"], wishes.recipient, self.settings.recipient_delimiter)
+
+    def _reinject(self) -> None:
+        """Give each copy to sendmail. What it will never take is bounced, without what it took for others."""
+        groups = policy.grouped(self._ending(policy.REINJECTED), lambda treatment: treatment.copy)
+        for group in groups:
+            copy = self.copy(group[0])
+            try:
+                self.submit(copy, self.envelope.sender, _recipients(group))
+            except Rejected:
+                if len(group) == len(self.treatments) or self.envelope.sender == NULL_SENDER:
+                    raise
+                for treatment in group:
+                    treatment.end = policy.BOUNCED
+            if copy not in (self.message, group[0].scan.answer):
+                posix.close(copy.fd)
+
+    def record_outcomes(self) -> None:
+        """Tell the record what became of whom."""
+        for group in policy.grouped(self.treatments, lambda each: (each.end, each.listed, each.kept, each.copy)):
+            first = group[0]
+            outcome = report.Outcome(_recipients(group), first.end, first.scan)
+            outcome.spam, outcome.listed, outcome.kept = first.spam, first.listed, first.kept
+            outcome.required = first.required
+            self.record.outcomes.append(outcome)
+
+
+def _wants_notice(treatment: "Treatment") -> bool:
+    return bool(treatment.wishes["admin"] or treatment.wishes["warn_sender"])
+
+
+def _recipients(group: "list[Treatment]") -> list[bytes]:
+    return [treatment.wishes.recipient for treatment in group]
+
+
+def reason(treatment: "Treatment") -> str:
+    """Return in words for its sender why a message was handled."""
+    verdict = treatment.scan.verdict
+    if treatment.is_blocked:
+        return "the sender is blocked by the recipient"
+    score = f" (score {verdict.score}, {treatment.required} required)" if verdict and verdict.score else ""
+    return f"the message looks like spam{score}"

@@ -1,0 +1,68 @@
+"""Send the notices about handled mail that settings ask for: bounces, to administrators, to the sender.
+
+Imported only where there is one to send; notify.py words them.
+"""
+
+import posix
+
+from pf_spamfilt import headers, notify, policy, report, spool, trace
+from pf_spamfilt.dispose import Disposal, reason
+from pf_spamfilt.envelope import NULL_SENDER
+from pf_spamfilt.exits import Rejected
+from pf_spamfilt.policy import Treatment
+
+_REJECTED = "5.6.0"
+
+
+def send(disposal: Disposal, bounced: list[Treatment]) -> None:
+    """Send what the sender must know of `bounced` recipients, and what recipients' policies ask for."""
+    sender = disposal.envelope.sender
+    handled = [treatment for treatment in disposal.treatments if treatment.handled]
+    for group in policy.grouped(bounced, lambda each: (each.handled, reason(each))):
+        status = "5.7.1" if group[0].handled else _REJECTED
+        disposal.submit_own(
+            spool.from_bytes(notify.bounce(_case(disposal, group[0]), _recipients(group), status)), sender
+        )
+    for group in policy.grouped(handled, lambda each: each.wishes["admin"]):
+        if admin := group[0].wishes["admin"]:
+            outcomes = [(each.wishes.recipient, _outcome(each)) for each in group]
+            disposal.submit_own(
+                spool.from_bytes(notify.to_admin(_case(disposal, group[0]), admin, outcomes)), admin.encode()
+            )
+    warned = [each for each in handled if each.wishes["warn_sender"] and each.end != policy.BOUNCED]
+    if warned and trace.may_answer(sender, disposal.fields):
+        _submit(disposal, notify.to_sender(_case(disposal, warned[0]), _recipients(warned)), sender)
+
+
+def _submit(disposal: Disposal, notice: bytes, recipient: bytes) -> None:
+    """Send a notice from the null sender. One that is rejected is not tried again: the copies would come twice."""
+    try:
+        disposal.submit(spool.from_bytes(notice), NULL_SENDER, [recipient])
+    except Rejected as error:
+        disposal.log.warning(f"{disposal.record.queue_id}: no notice to <{report.printable(recipient)}>: {error.text}")
+
+
+def _recipients(group: list[Treatment]) -> list[bytes]:
+    return [treatment.wishes.recipient for treatment in group]
+
+
+def _outcome(treatment: Treatment) -> str:
+    """Say what became of one recipient's copy."""
+    kept = f", in quarantine {treatment.kept}" if treatment.kept else ""
+    return f"{'delivered' if treatment.end == policy.REINJECTED else treatment.end}{kept}"
+
+
+def _case(disposal: Disposal, treatment: Treatment) -> notify.Case:
+    verdict = treatment.scan.verdict
+    return notify.Case(
+        queue_id=disposal.record.queue_id,
+        sender=disposal.envelope.sender,
+        size=disposal.record.size,
+        # The score of a blocked sender is not why.
+        score=verdict.score if verdict and not treatment.is_blocked else "",
+        required=treatment.required,
+        tests=verdict.tests if verdict else "",
+        reason=reason(treatment) if treatment.handled else "the mail system cannot accept this message",
+        header=b"".join(field for field in disposal.fields if not headers.is_forged(field)),
+        host=trace.host(disposal.fields) or posix.uname().nodename,
+    )

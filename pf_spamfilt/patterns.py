@@ -1,0 +1,194 @@
+"""Patterns of mail addresses: one grammar wherever an address is matched, the first pattern that matches decides.
+
+`user@example.com`, `example.com`, `.example.com` (it and all below), `.` (everyone), `<>` (the null sender),
+`/regular expression/` and `type:name` (a Postfix lookup table), each with `!` before it for "no". Case never matters,
+and `user+extension@` also matches as `user@`.
+
+A list of them is compiled when the settings are read: neighbouring plain addresses become one text with an address a
+line, which loads and is searched at the cost of a file, however many there are.
+"""
+
+from pf_spamfilt.envelope import NULL_SENDER, split_address, split_extension, unquoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # Kind, content, and what a match says.
+    Segment = tuple[str, str, bool]
+    Patterns = list[Segment]
+    Lookup = Callable[[str, "Address"], bool]
+
+# Kinds of segments: plain addresses, those with some "!" among them, a regular expression, a table.
+_PLAIN, _SIGNED, _REGEX, _TABLE = "plain", "signed", "regex", "table"
+_TYPE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+
+
+class Address:
+    """An address as patterns see it: `text`, its lower-case `keys` from itself to `.`, and each key as a line."""
+
+    __slots__ = ("keys", "lines", "text")
+
+    def __init__(self, address: bytes, delimiters: str) -> None:
+        self.text = text(address)
+        self.keys = _keys(address, delimiters)
+        self.lines = [f"\n{key}\n" for key in self.keys]
+
+
+def text(address: bytes) -> str:
+    """Return `address` as str; bytes that are not UTF-8 stay what they are, as surrogates."""
+    return address.decode("utf-8", "surrogateescape")
+
+
+def _keys(address: bytes, delimiters: str) -> list[str]:
+    """Return what a pattern for `address` may say, the most specific first."""
+    if address == NULL_SENDER:
+        return ["<>", "."]
+    local, at, name = split_address(address)
+    if not at:
+        return ["."]
+    local = unquoted(local)
+    user, _ = split_extension(local, delimiters.encode())
+    domain = text(name).lower().rstrip(".")
+    # An address that begins with "!" would look like somebody else's exception.
+    users = [text(each).lower() for each in dict.fromkeys((local, user)) if not each.startswith(b"!")]
+    return [f"{each}@{domain}" for each in users] + domain_keys(domain)
+
+
+def domain_keys(domain: str) -> list[str]:
+    """Return `domain`, `.domain`, `.parent` and so on to `.`."""
+    parts = domain.split(".")
+    return [domain, *("." + ".".join(parts[place:]) for place in range(len(parts))), "."]
+
+
+def words(patterns: "Patterns") -> list[str]:
+    """Return the patterns as they were written, but in lower case."""
+    found = []
+    for kind, content, yes in patterns:
+        if kind in (_PLAIN, _SIGNED):
+            found += content.split("\n")[1:-1]
+        else:
+            found.append("!" * (not yes) + (f"/{content}/" if kind == _REGEX else content))
+    return found
+
+
+def matching(patterns: "Patterns", addresses: list[Address], lookup: "Lookup") -> bool | None:
+    """Return what the first pattern says that matches any of `addresses`; None if none does.
+
+    `lookup(table, address)` tells whether a Postfix table has an entry for an address.
+    """
+    for kind, content, yes in patterns:
+        if kind in (_PLAIN, _SIGNED):
+            found = _first_line(content, addresses, kind == _SIGNED)
+            if found is not None:
+                return found
+        elif any(_matches(kind, content, address, lookup) for address in addresses):
+            return yes
+    return None
+
+
+def _first_line(content: str, addresses: list[Address], signed: bool) -> bool | None:
+    """Return whether the first line that is a key of any address stands without `!`."""
+    place, found = len(content), None
+    for address in addresses:
+        for line in address.lines:
+            at = content.find(line, 0, place + len(line))
+            if 0 <= at < place:
+                place, found = at, True
+            if signed:
+                at = content.find("\n!" + line[1:], 0, place + len(line) + 1)
+                if 0 <= at < place:
+                    place, found = at, False
+    return found
+
+
+def _matches(kind: str, content: str, address: Address, lookup: "Lookup") -> bool:
+    if kind == _TABLE:
+        return lookup(content, address)
+    import re  # costs as much as all our modules: only who uses regular expressions pays for it
+
+    return re.search(content, address.text, re.IGNORECASE) is not None
+
+
+def compiled(words: list[str]) -> "Patterns":
+    """Return `words` as matching() wants them. Raises ValueError, which shows the bad one and says what is wrong."""
+    patterns: Patterns = []
+    lines: list[str] = []
+    for word in words:
+        kind, content = _parsed(word)
+        if kind == _PLAIN:
+            lines.append("!" * word.startswith("!") + content)
+        else:
+            patterns += _joined(lines)
+            patterns.append((kind, content, not word.startswith("!")))
+            lines = []
+    return patterns + _joined(lines)
+
+
+def _joined(lines: list[str]) -> "Patterns":
+    if not lines:
+        return []
+    signed = any(line.startswith("!") for line in lines)
+    return [(_SIGNED if signed else _PLAIN, "\n" + "\n".join(lines) + "\n", True)]
+
+
+def _parsed(word: str) -> tuple[str, str]:
+    """Return kind and content of one pattern."""
+    pattern = word.removeprefix("!")
+    if pattern.startswith("/"):
+        return _REGEX, _regex(word, pattern)
+    if problem := _table_problem(pattern) if _is_table(pattern) else _problem(pattern):
+        raise ValueError(f'"{word}" {problem}')
+    return (_TABLE, pattern) if _is_table(pattern) else (_PLAIN, _canonical(pattern))
+
+
+def _canonical(pattern: str) -> str:
+    local, at, domain = pattern.lower().rpartition("@")
+    return text(unquoted(local.encode("utf-8", "surrogateescape"))) + at + domain
+
+
+def _regex(word: str, pattern: str) -> str:
+    import re
+
+    if len(pattern) < 3 or not pattern.endswith("/"):
+        raise ValueError(f'"{word}" must be a regular expression between two slashes')
+    try:
+        re.compile(pattern[1:-1], re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f'"{word}" is no regular expression: {error}') from None
+    return pattern[1:-1]
+
+
+def _is_table(pattern: str) -> bool:
+    kind, colon, _ = pattern.partition(":")
+    return colon != "" and "@" not in kind and "[" not in kind
+
+
+def table_problem(name: str) -> str:
+    """Return what is wrong with `name` as that of a Postfix table, otherwise an empty string."""
+    return _table_problem(name) if _is_table(name) else 'must be a Postfix table, "type:name"'
+
+
+def _table_problem(name: str) -> str:
+    kind, _, rest = name.partition(":")
+    good = kind and set(kind) <= _TYPE_LETTERS and rest.strip() == rest != "" and rest.isprintable()
+    return "" if good else 'must be a Postfix table, "type:name"'
+
+
+def _problem(pattern: str) -> str:
+    """Return what is wrong with a pattern that is a plain address, otherwise an empty string."""
+    if not pattern:
+        return "is empty"
+    if pattern in (".", "<>"):
+        return ""
+    local, at, domain = pattern.rpartition("@")
+    if at and local in ("", "*"):
+        return f'names no user: did you mean "{domain}"?'
+    if not domain.removeprefix("." if not at else ""):
+        return "has no domain"
+    if not pattern.isprintable() or any(char in domain for char in ' ,;<>()"!*/'):
+        wildcard = ': all below a domain is ".example.com"' if "*" in domain else ""
+        return f"is no address, domain, .domain, /regular expression/ or type:table{wildcard}"
+    if domain.endswith(".") or ".." in domain:
+        return "has an empty part in its domain"
+    return ""
