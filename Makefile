@@ -17,7 +17,8 @@ install: ## install below PREFIX (/usr/local), in DESTDIR if given
 .PHONY: uninstall
 uninstall: ## remove what `make install` put below PREFIX
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.new' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.old'
-	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt' '$(DESTDIR)$(PREFIX)/share/man/man1/pf-spamfilt.1'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt'
+	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/pf-spamfilt.1' '$(DESTDIR)$(PREFIX)/share/man/man5/pf-spamfilt.toml.5'
 
 .PHONY: demo
 demo: packages ## send mail through a private Postfix and spamd, and show what comes out

@@ -4,12 +4,13 @@
 #   lab/packages.sh postfix spamd spamc
 #
 # Does nothing, and needs no network, when all are there. Never replaces a package, never starts a mail
-# system, and leaves none that starts at the next boot: a new Postfix has no configuration, a new spamd is
-# disabled.
+# system, and leaves none that starts at the next boot: a new Postfix has no configuration, a new spamd or slapd
+# is disabled, a new PostgreSQL has no database cluster.
 # On failure nothing is half done that apt-get has not said; status 1, and the last lines say what to do.
 
 set -eu
 policy=/usr/sbin/policy-rc.d
+clusters=/etc/postgresql-common/createcluster.d
 log=
 
 say() {
@@ -60,11 +61,22 @@ check_postfix() {
     echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
 }
 
+# A new slapd gets no directory of its own.
+prepare_slapd() {
+    echo "slapd slapd/no_configuration boolean true" | debconf-set-selections
+}
+
+# A new PostgreSQL server makes a cluster, "main", which starts at each boot; but not while this file is there.
+prepare_postgresql() {
+    made="$made $clusters/pf-spamfilt.conf"
+    mkdir -p "$clusters"
+    echo "create_main_cluster = false" >"$clusters/pf-spamfilt.conf"
+}
+
 # Keeps the packages' scripts from starting their services, unless the host has a policy of its own.
 forbid_services() {
     test ! -e "$policy" || return 0
-    trap 'rm -f "$policy"' EXIT
-    trap 'exit 1' HUP INT TERM
+    made="$made $policy"
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
 }
@@ -99,9 +111,16 @@ for name in $missing; do
     packages="$packages $(package_of "$name")"
 done
 say "installing$packages; no service is started"
+made=
+# shellcheck disable=SC2086
+trap 'rm -f $made' EXIT
+trap 'exit 1' HUP INT TERM
 forbid_services
+case "$missing " in *" slapd "*) prepare_slapd ;; esac
+case "$missing " in *" postgresql "*) prepare_postgresql ;; esac
 # shellcheck disable=SC2086
 install_all $packages
 case "$missing " in *" spamd "*) disable_service "$(package_of spamd)" ;; esac
+case "$missing " in *" slapd "*) disable_service slapd ;; esac
 rm -f "$log"
 say "installed$packages"

@@ -20,15 +20,11 @@ def send(disposal: Disposal, bounced: list[Treatment]) -> None:
     handled = [treatment for treatment in disposal.treatments if treatment.handled]
     for group in policy.grouped(bounced, lambda each: (each.handled, reason(each))):
         status = "5.7.1" if group[0].handled else _REJECTED
-        disposal.submit_own(
-            spool.from_bytes(notify.bounce(_case(disposal, group[0]), _recipients(group), status)), sender
-        )
+        _submit(disposal, notify.bounce(_case(disposal, group[0]), _recipients(group), status), sender)
     for group in policy.grouped(handled, lambda each: each.wishes["admin"]):
         if admin := group[0].wishes["admin"]:
             outcomes = [(each.wishes.recipient, _outcome(each)) for each in group]
-            disposal.submit_own(
-                spool.from_bytes(notify.to_admin(_case(disposal, group[0]), admin, outcomes)), admin.encode()
-            )
+            _submit(disposal, notify.to_admin(_case(disposal, group[0]), admin, outcomes), admin.encode())
     warned = [each for each in handled if each.wishes["warn_sender"] and each.end != policy.BOUNCED]
     if warned and trace.may_answer(sender, disposal.fields):
         _submit(disposal, notify.to_sender(_case(disposal, warned[0]), _recipients(warned)), sender)

@@ -58,12 +58,13 @@ see above, and README.md, Install, for machines without a way out"
 
 # An earlier version serves mail until the new one is complete; mail that meets the gap of two renames is deferred.
 place() {
-    install -d "$root/bin" "$root/share/man/man1"
+    install -d "$root/bin" "$root/share/man/man1" "$root/share/man/man5"
     rm -rf "$venv.old"
     [ ! -e "$venv" ] || mv "$venv" "$venv.old"
     mv "$new" "$venv"
     rm -rf "$venv.old"
     install -m 0644 "$here/man/pf-spamfilt.1" "$root/share/man/man1/pf-spamfilt.1"
+    install -m 0644 "$here/man/pf-spamfilt.toml.5" "$root/share/man/man5/pf-spamfilt.toml.5"
     install -m 0755 "$here/bin/pf-spamfilt" "$root/bin/.pf-spamfilt.new"
     mv "$root/bin/.pf-spamfilt.new" "$root/bin/pf-spamfilt"
 }

@@ -12,6 +12,7 @@ import pytest
 from lab.tools import PROJECT
 
 NOBODY = 65534
+PAGES = {"pf-spamfilt": "share/man/man1/pf-spamfilt.1", "pf-spamfilt.toml": "share/man/man5/pf-spamfilt.toml.5"}
 
 
 def make(*arguments, check=True):
@@ -62,11 +63,10 @@ def test_all_bytecode_is_compiled_as_the_account_cannot_write_it(prefix):
     assert {path.name.split(".")[0] for path in (package / "__pycache__").iterdir()} == sources
 
 
-def test_man_finds_the_page(prefix):
-    done = subprocess.run(
-        ["man", "-w", "pf-spamfilt"], env={"PATH": f"{prefix}/bin:/usr/bin:/bin"}, capture_output=True
-    )
-    assert done.stdout.decode().strip() == f"{prefix}/share/man/man1/pf-spamfilt.1"
+@pytest.mark.parametrize("name", PAGES)
+def test_man_finds_the_page(prefix, name):
+    done = subprocess.run(["man", "-w", name], env={"PATH": f"{prefix}/bin:/usr/bin:/bin"}, capture_output=True)
+    assert done.stdout.decode().strip() == f"{prefix}/{PAGES[name]}"
 
 
 def test_destdir_is_honoured_and_named_nowhere(folder):
@@ -118,7 +118,7 @@ def test_pip_installs_a_working_command_into_a_virtual_environment(folder, wheel
     subprocess.run([folder / "venv/bin/pip", "install", "-q", wheel], check=True)
     done = subprocess.run([folder / "venv/bin/pf-spamfilt", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("pf-spamfilt ")
-    assert (folder / "venv/share/man/man1/pf-spamfilt.1").exists()
+    assert all((folder / "venv" / page).exists() for page in PAGES.values())
 
 
 def test_a_virtual_environment_without_its_interpreter_defers(folder, wheel):
@@ -129,13 +129,13 @@ def test_a_virtual_environment_without_its_interpreter_defers(folder, wheel):
     assert (done.returncode, done.stdout[:6]) == (75, b"4.3.0 ")
 
 
-def test_the_wheel_holds_the_launcher_as_a_program_and_the_man_page(wheel):
+def test_the_wheel_holds_the_launcher_as_a_program_and_the_man_pages(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {info.filename.partition(".data/data/")[2]: info for info in archive.infolist()}
         launcher = names["bin/pf-spamfilt"]
         assert launcher.external_attr >> 16 & 0o777 == 0o755
         assert archive.read(launcher) == (PROJECT / "bin/pf-spamfilt").read_bytes()
-        assert "share/man/man1/pf-spamfilt.1" in names
+        assert set(PAGES.values()) <= set(names)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from lab.tools import PROJECT
-from pf_spamfilt import schema, settings
+from pf_spamfilt import patterns, policy_keys, schema, settings
 
 EXAMPLE = PROJECT / "examples/pf-spamfilt.toml"
 PAGE = PROJECT / "man/pf-spamfilt.toml.5"
@@ -105,10 +105,10 @@ def test_no_key_is_in_the_page_twice():
     assert len(found) == len(set(found))
 
 
-def displays(page):
-    """Yield the page's displays that are settings: those that begin with a section or a list."""
+def displays(page, beginning=r"\[+\w+\]+\n|\w+ = \["):
+    """Yield the page's displays that have this beginning: that of settings is a section, or a list."""
     for block in re.findall(r"^\.Bd -literal.*\n((?:.*\n)*?)\.Ed", page.read_text(), re.MULTILINE):
-        if re.match(r"\[+\w+\]+\n|\w+ = \[", block):
+        if re.match(beginning, block):
             yield plain(block)
 
 
@@ -120,6 +120,15 @@ def test_the_examples_in_the_pages_load(load, block):
 @pytest.mark.parametrize(("section", "line"), [*one_liners()])
 def test_the_example_of_each_key_loads(load, section, line):
     load(f"[{section}]\n{line}\n")
+
+
+def test_the_example_of_a_table_is_understood():
+    (block,) = displays(PAGE, "# /etc/postfix/spam,")
+    results = [line.split(maxsplit=1)[1] for line in block.splitlines()[1:]]
+    read = [{key: policy_keys.from_text(key, word) for key, word in policy_keys.assignments(each)} for each in results]
+    assert read[:2] == [{"tag2_level": 4.5, "kill_level": 12}, {"spam_lover": True, "subject_tag": "[SPAM _SCORE_]"}]
+    assert read[2] == {"welcome_senders": patterns.compiled([".example.net", "news@example.org"])}
+    assert read[3] == {"kill_level": 15, "quarantine": "spam@example.com"}
 
 
 def test_the_pages_have_the_examples_that_these_tests_look_for():
