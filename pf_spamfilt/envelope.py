@@ -39,7 +39,7 @@ def for_sendmail(address: bytes) -> bytes:
     local, at, domain = split_address(address)
     if (at and not _is_domain(domain)) or address.translate(None, b"\t\r\n") != address:
         raise Deferred(f"sendmail would not take this as one address: {address.decode('utf-8', 'replace')}")
-    if not (_is_dot_string(local) or _is_quoted_string(local)):
+    if not is_local_part(local):
         escaped = local.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         local = b'"' + escaped + b'"'
     return local + at + domain
@@ -93,6 +93,11 @@ def _is_domain(domain: bytes) -> bool:
     literal = domain[:1] == b"[" and domain[-1:] == b"]"
     text = domain[1:-1].replace(b":", b"") if literal else domain
     return text != b"" and _is_atoms(text)
+
+
+def is_local_part(local: bytes) -> bool:
+    """Tell whether `local` can stand before an `@` as it is: a dot-string or a quoted string (RFC 5321, 4.1.2)."""
+    return _is_dot_string(local) or _is_quoted_string(local)
 
 
 def _is_dot_string(local: bytes) -> bool:

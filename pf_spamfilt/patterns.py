@@ -8,7 +8,7 @@ A list of them is compiled when the settings are read: neighbouring plain addres
 line, which loads and is searched at the cost of a file, however many there are.
 """
 
-from pf_spamfilt.envelope import NULL_SENDER, split_address, split_extension, unquoted
+from pf_spamfilt.envelope import NULL_SENDER, is_local_part, split_address, split_extension, unquoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,7 +186,8 @@ def _problem(pattern: str) -> str:
         return f'names no user: did you mean "{domain}"?'
     if not domain.removeprefix("." if not at else ""):
         return "has no domain"
-    if not pattern.isprintable() or any(char in domain for char in ' ,;<>()"!*/'):
+    good = pattern.isprintable() and not set(domain) & set(' ,;<>()"!*/')
+    if not good or (at and not is_local_part(local.encode("utf-8", "surrogateescape"))):
         wildcard = ': all below a domain is ".example.com"' if "*" in domain else ""
         return f"is no address, domain, .domain, /regular expression/ or type:table{wildcard}"
     if domain.endswith(".") or ".." in domain:
