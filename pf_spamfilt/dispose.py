@@ -45,8 +45,8 @@ class Disposal:
 
     def refusal(self) -> str:
         """Return why the message is refused for all recipients; empty if it is not."""
-        bounced = self._ending(policy.BOUNCED)
-        return reason(bounced[0]) if len(bounced) == len(self.treatments) else ""
+        refused = all(each.handled and each.end == policy.BOUNCED for each in self.treatments)
+        return reason(self.treatments[0]) if refused else ""
 
     def submit(self, message: "Message", sender: bytes, recipients: list[bytes]) -> None:
         """Give a message to sendmail."""
@@ -87,18 +87,19 @@ class Disposal:
 
     def _reinject(self) -> None:
         """Give each copy to sendmail. What it will never take is bounced, without what it took for others."""
-        groups = policy.grouped(self._ending(policy.REINJECTED), lambda treatment: treatment.copy)
-        for group in groups:
+        rejected = []
+        for group in policy.grouped(self._ending(policy.REINJECTED), lambda treatment: treatment.copy):
             copy = self.copy(group[0])
             try:
                 self.submit(copy, self.envelope.sender, _recipients(group))
             except Rejected:
-                if len(group) == len(self.treatments) or self.envelope.sender == NULL_SENDER:
+                rejected += group
+                if len(rejected) == len(self.treatments) or self.envelope.sender == NULL_SENDER:
                     raise
-                for treatment in group:
-                    treatment.end = policy.BOUNCED
             if copy not in (self.message, group[0].scan.answer):
                 posix.close(copy.fd)
+        for treatment in rejected:
+            treatment.end = policy.BOUNCED
 
     def record_outcomes(self) -> None:
         """Tell the record what became of whom."""

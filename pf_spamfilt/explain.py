@@ -50,14 +50,14 @@ def run(arguments: list[str], config: str) -> int:
             raise UsageError("a sender needs recipients")
         chosen = settings.load(source, required=bool(config))
         _section("Settings", _describe_settings(source, chosen))
-        return _explain(Filter(chosen, notes, record, time.monotonic()), notes)
+        return _explain(Filter(chosen, notes, record, time.monotonic()), notes, source)
     except Ended as error:
         _section("Notes", _numbered(notes.lines))
         _section("Outcome", [("status", _status(error)), ("log", report.printable(f"{error.code} {error.text}", 300))])
         return error.status
 
 
-def _explain(running: Filter, notes: Notes) -> int:
+def _explain(running: Filter, notes: Notes, source: str) -> int:
     original = running.read()
     message = spool.without_forgery(original)
     _section("Envelope", _describe_envelope(running))
@@ -69,7 +69,7 @@ def _explain(running: Filter, notes: Notes) -> int:
         _section("Scan", _describe_scans(running.record, notes))
     treatments = running.decide(everybody, scans)
     for treatment in treatments:
-        _section(f"Recipient {_address(treatment)}", _describe_treatment(treatment))
+        _section(f"Recipient {_address(treatment)}", _describe_treatment(treatment, source))
     disposal = Disposal(running, message, treatments)
     for group in policy.grouped(treatments, lambda each: (each.end, each.copy)):
         names = ", ".join(map(_address, group))
@@ -144,13 +144,13 @@ def _address(treatment: Treatment) -> str:
     return report.printable(treatment.wishes.recipient) or "none given"
 
 
-def _describe_treatment(treatment: Treatment) -> Iterator[tuple[str, str]]:
+def _describe_treatment(treatment: Treatment, file: str) -> Iterator[tuple[str, str]]:
     """Yield every setting of a recipient that is not the default, with its source, and what they lead to."""
     wishes = treatment.wishes
     for key, default in settings.DEFAULTS["policy"].items():
         value, source = wishes.find(key)
         if value != default:
-            yield key, f"{_shown(key, value)}, from {source}"
+            yield key, f"{_shown(key, value)}, from {source}{f' in {file}' if source.startswith('[') else ''}"
     if treatment.listed:
         which = {"both": "welcome list and the block list"}.get(treatment.listed, f"{treatment.listed} list")
         yield "sender", f"is on the {which} of {wishes.listed_in}"

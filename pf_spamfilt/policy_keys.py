@@ -95,7 +95,7 @@ def _quarantine(value: object) -> str:
     sample = str(value)
     for name in MACROS:
         sample = sample.replace("${" + name + "}", "x@x" if name == "recipient" else "x")
-    return "" if has_known_macros(str(value)) and _is_address(sample) else allowed
+    return "" if has_known_macros(str(value)) and "@" in sample and _is_address(sample) else allowed
 
 
 def _file_name(value: object) -> str:
@@ -136,6 +136,20 @@ def from_text(key: str, word: str) -> object:
     if allowed := CHECKS[key](value):
         raise ValueError(f"{key}: must be {allowed}, not {word!r:.60}")
     return converted(key, value)
+
+
+def from_result(result: str) -> dict[str, object]:
+    """Return the keys and values of a table's `key=value key=value`; a list may come in parts. Raises ValueError."""
+    values: dict[str, object] = {}
+    for key, word in assignments(result):
+        value = from_text(key, word)
+        if key not in values:
+            values[key] = value
+        elif isinstance(value, list):
+            values[key] += value  # type: ignore[operator]
+        else:
+            raise ValueError(f"{key}: is there twice")
+    return values
 
 
 def _read(default: object, check: Check, word: str) -> object:

@@ -151,7 +151,7 @@ def problems(values: "settings.Values") -> Iterator[str]:
 
 def _block_problems(section: str, blocks: object) -> Iterator[str]:
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        yield f"{section}: must be blocks, each under a line of its own: [[{section}]]"
+        yield from _key_problems("", section, blocks, {})
         return
     for number, block in enumerate(blocks, 1):
         where = f"[[{section}]] {number} "
@@ -162,7 +162,9 @@ def _block_problems(section: str, blocks: object) -> Iterator[str]:
 
 
 def _key_problems(where: str, key: str, value: object, checks: Mapping[str, Check]) -> Iterator[str]:
-    if not where and (key in CHECKS or key in settings.BLOCKS):
+    if not where and key in settings.BLOCKS:
+        yield f"{key}: must be blocks, each under a line of its own: [[{key}]]"
+    elif not where and key in CHECKS:
         yield f"{key}: must be a section: [{key}]"
     elif key not in checks:
         yield f"{where}{key}: there is no such key{_instead(key, list(checks))}"

@@ -85,6 +85,6 @@ def _parsed(name: str, key: str, result: str) -> dict[str, object]:
     from pf_spamfilt import policy_keys
 
     try:
-        return {word: policy_keys.from_text(word, value) for word, value in policy_keys.assignments(result)}
+        return policy_keys.from_result(result)
     except ValueError as error:
         raise SettingsError(f"table {name}, key {key}: {error}") from None

@@ -6,7 +6,7 @@ import posix
 
 import pytest
 
-from pf_spamfilt import schema, settings
+from pf_spamfilt import patterns, policy_keys, schema, settings
 from pf_spamfilt.exits import SettingsError
 
 
@@ -39,6 +39,43 @@ def test_what_the_file_does_not_say_is_the_default(source):
         ("[spamc]\ntimout = 3", '[spamc] timout: there is no such key; did you mean "timeout"?'),
         ("[spamd]\ntimeout = 3", '[spamd]: there is no such section; did you mean "spamc"?'),
         ("timeout = 3", "timeout: there is no such key; there are recipient_delimiter"),
+        ("recipients = 3", "recipients: must be blocks, each under a line of its own: [[recipients]]"),
+        ("policy = []", "policy: must be a section: [policy]"),
+        ("[recipients]\nmatch = ['.']", "recipients: must be blocks, each under a line of its own: [[recipients]]"),
+        ("recipients = [3]", "recipients: must be blocks, each under a line of its own: [[recipients]]"),
+        ("[[policy]]\nbypass = true", "policy: must be a section: [policy]"),
+        ("[[recipients]]\nbypass = true", "[[recipients]] 1 match: must say whom the block is for"),
+        ("[[recipients]]\nmatch = []", "[[recipients]] 1 match: must say whom the block is for"),
+        ("[[recipients]]\nmatch = 'a@b'", "[[recipients]] 1 match: must be a list of patterns"),
+        (
+            "[[recipients]]\nmatch = ['.']\n[[recipients]]\nmatch = ['a.example', '@b.example']",
+            '[[recipients]] 2 match: "@b.example" names no user: did you mean "b.example"?',
+        ),
+        ("[[senders]]\nmatch = ['.']\ntag_level = 3", "[[senders]] 1 tag_level: there is no such key; there are match"),
+        ("[[recipients]]\nmatch = ['.']\ntag3_level = 3", 'tag3_level: there is no such key; did you mean "tag'),
+        ("[policy]\nmatch = ['.']", "[policy] match: there is no such key"),
+        ("[policy]\ntag_level = 'allways'", '[policy] tag_level: must be a number, or one of "always", "required"'),
+        ("[policy]\nkill_level = true", "[policy] kill_level: must be a number, or one of"),
+        ("[policy]\nkill_level = nan", "[policy] kill_level: must be a number, or one of"),
+        ("[policy]\nkill_level = '8'", "[policy] kill_level: must be a number, or one of"),
+        ('[policy]\nsubject_tag = "a\\nb"', "[policy] subject_tag: must be text, without control characters"),
+        ("[policy]\nsubject_tag = '" + "x" * 61 + "'", "[policy] subject_tag: must be a shorter text"),
+        ("[policy]\ndestiny = 'reject'", '[policy] destiny: must be one of "pass", "discard", "bounce"'),
+        ("[policy]\nquarantine = 'sql:/x'", '[policy] quarantine: must be empty, "maildir:/PATH"'),
+        ("[policy]\nquarantine = 'dir:x'", '[policy] quarantine: must be empty, "maildir:/PATH"'),
+        ("[policy]\nquarantine = 'a@b, c@d'", '[policy] quarantine: must be empty, "maildir:/PATH"'),
+        ("[policy]\nquarantine = 'spam-quarantine'", '[policy] quarantine: must be empty, "maildir:/PATH"'),
+        ("[policy]\nquarantine = '${name}@b'", '[policy] quarantine: must be empty, "maildir:/PATH"'),
+        ("[policy]\nquarantine_name = 'a/b'", "[policy] quarantine_name: must be the name of a file"),
+        ("[policy]\nbypass = 'no'", "[policy] bypass: must be true or false"),
+        ("[policy]\nadmin = 'a@b, c@d'", '[policy] admin: must be one address, "user@example.com", or empty'),
+        ("[policy]\nadmin = 'A <a@b>'", '[policy] admin: must be one address, "user@example.com", or empty'),
+        ("[policy]\nwelcome_senders = 'a@b'", "[policy] welcome_senders: must be a list of patterns"),
+        ("[policy]\nblock_senders = ['/(/']", '[policy] block_senders: "/(/" is no regular expression: missing )'),
+        ("[tables]\nrecipients = ['/etc/postfix/x']", '[tables] recipients: "/etc/postfix/x" must be a Postfix table'),
+        ("[tables]\nrecipients = 'hash:/x'", "[tables] recipients: must be a list of Postfix lookup tables"),
+        ("[spamc]\noversize = 'tail'", '[spamc] oversize: must be one of "pass", "head"'),
+        ("[spamc]\nper_recipient = 1", "[spamc] per_recipient: must be true or false"),
         ("spamc = 3", "spamc: must be a section: [spamc]"),
         ("[spamc]\ntimeout = 0", "[spamc] timeout: must be a number from 1 to 86400, not 0"),
         ("[spamc]\ntimeout = true", "[spamc] timeout: must be a number from 1 to 86400, not True"),
@@ -79,8 +116,9 @@ def test_an_error_names_file_key_and_what_is_allowed(source, text, error):
 
 
 def test_every_problem_is_found_not_only_the_first():
-    found = list(schema.problems({"": {"a": 1}, "spamc": {"timeout": 0, "order": 0}, "x": {}}))
-    assert len(found) == 4
+    blocks = [{"match": ["@"], "tag_level": ""}, {"bypass": 1}]
+    found = list(schema.problems({"": {"a": 1}, "spamc": {"timeout": 0, "order": 0}, "x": {}, "recipients": blocks}))
+    assert len(found) == 8
 
 
 def test_the_defaults_pass_their_own_checks():
@@ -88,6 +126,104 @@ def test_the_defaults_pass_their_own_checks():
     assert {name: set(keys) for name, keys in schema.CHECKS.items()} == {
         name: set(keys) for name, keys in settings.DEFAULTS.items()
     }
+
+
+POLICY = """
+[policy]
+tag2_level = 6.3
+subject_tag = "*** SPAM _SCORE_ ***"
+welcome_senders = ["friend@example.com", ".example.org", "!/^spam/", "hash:/etc/postfix/friends"]
+quarantine = "${user}+spam@${domain}"
+admin = "postmaster"
+[[recipients]]
+match = [".example.net", "!."]
+kill_level = 12
+quarantine = "dir:/var/spool/spam"
+[[recipients]]
+match = ["."]
+bypass = true
+[[senders]]
+match = ["<>"]
+admin = "security@example.com"
+[tables]
+recipients = ["pgsql:/etc/postfix/policy.cf"]
+"""
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_policies_are_read_with_their_patterns_compiled(source, compiling):
+    source.write_text(POLICY)
+    if compiling:
+        schema.compile_file(str(source))
+    chosen = settings.load(str(source))
+    assert (chosen.policy["tag2_level"], chosen.note) == (6.3, "")
+    assert patterns.words(chosen.policy["welcome_senders"])[2:] == ["!/^spam/", "hash:/etc/postfix/friends"]
+    assert [sorted(block) for block in chosen.recipients] == [
+        ["kill_level", "match", "quarantine"],
+        ["bypass", "match"],
+    ]
+    assert chosen.senders[0]["admin"] == "security@example.com"
+    assert chosen.tables.recipients == ["pgsql:/etc/postfix/policy.cf"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("tag2_level", "6.3", 6.3),
+        ("kill_level", "never", "never"),
+        ("bypass", "Y", True),
+        ("spam_lover", "f", False),
+        ("warn_sender", "1", True),
+        ("subject_tag", "[SPAM] here", "[SPAM] here"),
+        ("quarantine", "maildir:/x", "maildir:/x"),
+        ("block_senders", "A@b.example, .c.example", patterns.compiled(["a@b.example", ".c.example"])),
+        ("welcome_senders", "", []),
+    ],
+)
+def test_a_table_says_the_same_as_text(key, text, value):
+    assert policy_keys.from_text(key, text) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "error"),
+    [
+        ("kil_level", "6", "kil_level: there is no such key; there are tag_level"),
+        ("kill_level", "six", 'kill_level: must be a number, or one of "always", "required", "never", not \'six\''),
+        ("kill_level", "", "kill_level: must be a number"),
+        ("bypass", "maybe", "bypass: must be true or false, not 'maybe'"),
+        ("welcome_senders", "@x", '"@x" names no user'),
+    ],
+)
+def test_wrong_text_is_an_error(key, text, error):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        policy_keys.from_text(key, text)
+    assert error in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("result", "pairs"),
+    [
+        ("tag2_level=6", [("tag2_level", "6")]),
+        ("tag2_level=6 kill_level=9", [("tag2_level", "6"), ("kill_level", "9")]),
+        ("tag2_level=6,kill_level=9", [("tag2_level", "6"), ("kill_level", "9")]),
+        (" tag2_level=6 ,\tkill_level=9 ", [("tag2_level", "6"), ("kill_level", "9")]),
+        ('subject_tag="[SPAM] a=b",bypass=no', [("subject_tag", "[SPAM] a=b"), ("bypass", "no")]),
+        ("block_senders=a@x.example,b.example bypass=t", [("block_senders", "a@x.example,b.example"), ("bypass", "t")]),
+        ('block_senders="a@x.example, b.example"', [("block_senders", "a@x.example, b.example")]),
+        ("admin= bypass=t", [("admin", ""), ("bypass", "t")]),
+        ("", []),
+    ],
+)
+def test_what_a_table_answers_is_split_into_keys_and_values(result, pairs):
+    assert list(policy_keys.assignments(result)) == pairs
+
+
+@pytest.mark.parametrize(
+    "result", ["OK", "tag2_level = 6", 'subject_tag="x', 'subject_tag="x"y', "=6", "tag2_level=6 OK"]
+)
+def test_what_is_no_assignment_is_an_error(result):
+    with pytest.raises(ValueError, match=r"must be|is missing"):
+        list(policy_keys.assignments(result))
 
 
 @pytest.mark.parametrize(
