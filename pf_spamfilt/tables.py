@@ -59,7 +59,10 @@ class Tables:
         argv = [*self._command, b"-q", b"-", *process.encode([name])]
         lines = "".join(f"{key}\n" for key in wanted).encode("utf-8", "surrogateescape")
         output = spool.memory_file()
-        ended = process.run(argv, spool.from_bytes(lines).fd, self._deadline, output, _ANSWER_MAX)
+        try:
+            ended = process.run(argv, spool.from_bytes(lines).fd, self._deadline, output, _ANSWER_MAX)
+        except Deferred as error:
+            raise Deferred(f"table {name}: {error.text}", error.code) from None
         self._log.child(argv, ended)
         if ended.status not in (0, _NOT_FOUND) or b"fatal: " in ended.said or b"panic: " in ended.said:
             raise Deferred(f"table {name}: postmap {report.ending(ended.status)}{report.quote(ended.said)}")

@@ -86,3 +86,28 @@ def test_name_and_value_are_read_without_case_and_folding():
 @pytest.mark.parametrize(("message", "end"), [(b"A: b\r\n\r\n", b"\r\n"), (b"A: b\nC: d\r\n", b"\n"), (b"", b"\n")])
 def test_line_end_is_that_of_the_first_line(message, end):
     assert headers.line_end(message) == end
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"jane@example.com", [b"jane@example.com"]),
+        (b"Jane <jane@example.com>", [b"jane@example.com"]),
+        (b'"Doe, Jane <x@y>" <jane@example.com> (a@b), joe@example.net', [b"jane@example.com", b"joe@example.net"]),
+        (b"friends: jane@example.com, <joe@example.net>;", [b"jane@example.com", b"joe@example.net"]),
+        (b"jane(a (nested) comment)@example.com", [b"jane@example.com"]),
+        (b'"jane doe"@example.com', [b'"jane doe"@example.com']),
+        (b'"a\\"b <x@y>" <jane@example.com>', [b"jane@example.com"]),
+        (b"<@relay.example:jane@example.com>", [b"jane@example.com"]),
+        (b"\n =?utf-8?q?J=C3=A4ne?=\n <jane@example.com>", [b"jane@example.com"]),
+        (b"nobody", []),
+        (b"", []),
+    ],
+)
+def test_addresses_stand_without_names_comments_and_groups(value, expected):
+    assert headers.addresses_of(b"From: " + value + b"\n") == expected
+
+
+@given(st.binary())
+def test_addresses_are_found_in_any_bytes(value):
+    assert all(b"@" in address for address in headers.addresses_of(b"From: " + value))

@@ -226,6 +226,13 @@ def test_what_is_no_assignment_is_an_error(result):
         list(policy_keys.assignments(result))
 
 
+def test_a_list_may_come_in_parts_but_nothing_else_twice():
+    found = policy_keys.from_result("welcome_senders=a.example,welcome_senders=b.example tag2_level=3")
+    assert patterns.words(found["welcome_senders"]) == ["a.example", "b.example"]
+    with pytest.raises(ValueError, match="tag2_level: is there twice"):
+        policy_keys.from_result("tag2_level=3,tag2_level=4")
+
+
 @pytest.mark.parametrize(
     "server", ["host", "host:783", "192.0.2.1", "[2001:db8::1]:783", "2001:db8::1", "/run/spamd.sock"]
 )

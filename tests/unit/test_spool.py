@@ -114,3 +114,23 @@ def test_a_message_without_forged_fields_is_not_copied():
     message = spool.from_bytes(b"A: b\n\nX-Spam-Flag: in the body\n")
     assert spool.without_forgery(message) is message
     assert headers.split(content(message))[0] == [b"A: b\n"]
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "expected"),
+    [(b"a\nbc\nd", 5, b"a\nbc\n"), (b"a\nbc\nd", 4, b"a\n"), (b"a\nbc", 2, b"a\n"), (b"abcdef", 3, b"abc")],
+)
+def test_a_message_is_cut_at_the_end_of_a_line(data, size, expected):
+    message = spool.read(fed(data), 1, soon())
+    assert content(spool.cut(message, size)) == expected
+
+
+@pytest.mark.parametrize("limit", [1, 1_000_000])
+def test_with_another_header_the_rest_keeps_its_bytes(limit):
+    rest = b"\n" + os.urandom(200_000)
+    message = spool.read(fed(b"A: b\nC: d\n" + rest), limit, soon())
+    old = [b"A: b\n", b"C: d\n"]
+    changed = spool.with_header(message, old, [b"X: y\n", b"C: d\n"])
+    assert content(changed) == b"X: y\nC: d\n" + rest
+    assert changed.in_memory == message.in_memory
+    assert spool.with_header(message, old, list(old)) is message

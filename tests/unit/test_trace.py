@@ -41,3 +41,38 @@ def test_queue_id_is_in_the_topmost_received_field(header, expected):
 )
 def test_a_loop_is_one_host_taking_a_message_from_us_three_times(fields, loop):
     assert trace.is_loop(fields, 110) is loop
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (BY_SMTP, "mx.example"),
+        (BY_US + BY_SMTP, "mx.example"),
+        (b"Received: by <evil> id x\n", ""),
+        (b"Received: nowhere\n", ""),
+        (b"Subject: by mx.example\n", ""),
+    ],
+)
+def test_our_host_is_in_the_topmost_received_field(header, expected):
+    assert trace.host(headers.split(header)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("sender", "header", "expected"),
+    [
+        (b"a@b", b"Subject: x\n", True),
+        (b"", b"Subject: x\n", False),
+        (b"a@b", b"List-Id: <x.y>\n", False),
+        (b"a@b", b"LIST-Unsubscribe: <mailto:x>\n", False),
+        (b"a@b", b"Precedence:  Bulk\n", False),
+        (b"a@b", b"precedence: list\n", False),
+        (b"a@b", b"Precedence: junk\n", False),
+        (b"a@b", b"Precedence: first-class\n", True),
+        (b"a@b", b"Auto-Submitted: auto-generated (x)\n", False),
+        (b"a@b", b"Auto-Submitted:\n auto-replied; x=y\n", False),
+        (b"a@b", b"Auto-Submitted: No\n", True),
+        (b"a@b", b"Auto-Submitted: no; x=y\n", True),
+    ],
+)
+def test_only_what_a_person_wrote_is_answered(sender, header, expected):
+    assert trace.may_answer(sender, headers.split(header)[0]) is expected

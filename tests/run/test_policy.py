@@ -1,0 +1,235 @@
+"""Policies in the installed command, where programs fail: each recipient gets one copy, or the log says what became of it.
+
+sendmail is a stub that keeps each call in a file of its own; with real servers see tests/postfix.
+"""
+
+import subprocess
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+BODY = b"body\n"
+MESSAGE = b"Received: by mx.example (Postfix) id 4cDR2f5x\nFrom: x@sender.example\nSubject: hi\n\n" + BODY
+SPAMC = """
+printf 'X-Spam-Flag: YES\\nX-Spam-Status: Yes, score=6.0 required=5.0 tests=A\\nX-Spam-Level: ******\\n'
+cat
+exit 1
+"""
+# Fails once for a recipient or a sender that asks for it: the status is his name.
+SENDMAIL = """
+for status in 65 75; do
+    case "$*" in *"fail$status@"*) exit $status ;; esac
+done
+calls=$(ls "$MAIL_CONFIG" | grep -c '^call')
+printf '%s\\n' "$@" > "$MAIL_CONFIG/call$calls.argv"
+cat > "$MAIL_CONFIG/call$calls.message"
+"""
+POLICY = """
+[policy]
+kill_level = 6
+[[recipients]]
+match = ["tagged.example"]
+kill_level = "never"
+subject_tag = "[SPAM]"
+[[recipients]]
+match = ["plain.example"]
+kill_level = "never"
+tag2_level = 9
+[[recipients]]
+match = ["discard.example"]
+destiny = "discard"
+[[recipients]]
+match = ["bounce.example"]
+destiny = "bounce"
+[[recipients]]
+match = ["kept.example"]
+destiny = "discard"
+quarantine = "quarantine@here.example"
+[[recipients]]
+match = ["bypass.example"]
+bypass = true
+[[recipients]]
+match = ["path.example"]
+quarantine = "dir:/var/spool/spam"
+"""
+
+
+@pytest.fixture
+def site(make_site, tmp_path):
+    return make_site(SPAMC, SENDMAIL, f'file = "{tmp_path}/log"\n{POLICY}')
+
+
+@pytest.fixture
+def run(command, site):
+    """Run the command; return its status, its output, and argv and message of every call of sendmail that took it."""
+
+    def run(*recipients, sender="jane@sender.example", message=MESSAGE):
+        for file in [*site.glob("call*"), *site.glob("log")]:
+            file.unlink()
+        done = subprocess.run(
+            [command, sender, *recipients],
+            input=message,
+            capture_output=True,
+            env={"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)},
+        )
+        calls = sorted(site.glob("call*.argv"), key=lambda file: int(file.stem[4:]))
+        sent = [(file.read_text().split(), file.with_suffix(".message").read_bytes()) for file in calls]
+        return done.returncode, done.stdout.decode(), [(argv[argv.index("-f") + 1 :], text) for argv, text in sent]
+
+    return run
+
+
+def recipients_of(argv):
+    return argv[argv.index("--") + 1 :]
+
+
+def test_recipients_with_the_same_copy_share_one_sendmail(run):
+    status, output, sent = run("a@tagged.example", "b@plain.example", "c@tagged.example", "d@bypass.example")
+    assert status == 0
+    assert [recipients_of(argv) for argv, _ in sent] == [
+        ["a@tagged.example", "c@tagged.example"],
+        ["b@plain.example"],
+        ["d@bypass.example"],
+    ]
+    assert b"Subject: [SPAM] hi" in sent[0][1]
+    assert b"X-Spam-Status: No, score=6.0 required=9.0" in sent[1][1]
+    assert sent[2][1] == MESSAGE
+    assert output == "spam 6.0/5.0, tagged for 2; 4 reinjected\n"
+
+
+def test_a_message_that_all_discard_is_in_the_log_with_every_recipient(run, site):
+    recipients = [f"r{number}@discard.example" for number in range(12)]
+    status, output, sent = run(*recipients)
+    assert (status, output, sent) == (0, "spam 6.0/5.0; 12 discarded\n", [])
+    log = (site / "log").read_text()
+    assert all(f"<{recipient}>" in log for recipient in recipients)
+    assert log.count("from=<jane@sender.example>") == log.count("action=discarded") == 3
+
+
+def test_what_all_refuse_is_bounced_by_postfix(run):
+    status, output, sent = run("a@bounce.example", "b@bounce.example")
+    assert (status, output, sent) == (69, "5.7.1 the message looks like spam (score 6.0, 5.0 required)\n", [])
+
+
+@pytest.mark.parametrize("sender", ["", "<>", "MAILER-DAEMON"])
+def test_the_null_sender_gets_no_bounce(run, sender):
+    assert run("a@bounce.example", sender=sender)[:2] == (0, "spam 6.0/5.0; 1 discarded\n")
+
+
+@pytest.mark.parametrize("field", [b"List-Id: <x>", b"Precedence: bulk", b"Auto-Submitted: auto-replied"])
+def test_lists_and_automatic_mail_get_no_bounce(run, field):
+    assert run("a@bounce.example", message=field + b"\n" + MESSAGE)[:2] == (0, "spam 6.0/5.0; 1 discarded\n")
+
+
+def test_some_refuse_and_the_sender_is_told_of_those(run):
+    status, output, sent = run("a@bounce.example", "b@tagged.example", "c@bounce.example")
+    assert (status, output) == (0, "spam 6.0/5.0, tagged; 2 bounced, 1 reinjected\n")
+    assert [recipients_of(argv) for argv, _ in sent] == [["b@tagged.example"], ["jane@sender.example"]]
+    assert sent[1][1].count(b"\nFinal-Recipient: rfc822; ") == 2
+
+
+def test_quarantine_comes_first_and_once_for_all_who_share_it(run):
+    status, _, sent = run("a@tagged.example", "b@kept.example", "c@kept.example")
+    assert status == 0
+    (argv, kept), (_, delivered) = sent
+    assert recipients_of(argv) == ["quarantine@here.example"]
+    assert b"X-Envelope-From: <jane@sender.example>\nX-Envelope-To: <b@kept.example>,\n\t<c@kept.example>\n" in kept
+    assert kept.endswith(MESSAGE)
+    assert delivered.endswith(BODY)
+
+
+def test_a_store_that_this_version_has_not_defers(run):
+    status, output, sent = run("a@tagged.example", "b@path.example")
+    assert (status, sent) == (75, [])
+    assert output.startswith('4.3.5 quarantine "dir:/var/spool/spam"')
+
+
+@pytest.mark.parametrize("destination", ["fail75@here.example", "fail65@here.example"])
+def test_a_quarantine_that_cannot_be_reached_defers_before_anything_is_delivered(run, site, destination):
+    file = site / "pf-spamfilt.toml"
+    file.write_text(file.read_text().replace("quarantine@here.example", destination))
+    status, output, sent = run("a@tagged.example", "b@kept.example")
+    assert (status, sent) == (75, [])
+    assert output.startswith("4.3.0 ")
+
+
+def test_a_copy_that_fails_for_now_defers_them_all(run):
+    status, output, _ = run("a@plain.example", "fail75@tagged.example")
+    assert status == 75
+    assert output.startswith("4.3.0 sendmail exited with status 75")
+
+
+def test_a_copy_that_is_rejected_is_bounced_without_the_others(run):
+    status, output, sent = run("a@plain.example", "fail65@tagged.example")
+    assert (status, output) == (0, "spam 6.0/5.0; 1 reinjected, 1 bounced\n")
+    assert [recipients_of(argv) for argv, _ in sent] == [["a@plain.example"], ["jane@sender.example"]]
+    assert b"Final-Recipient: rfc822; fail65@tagged.example\nAction: failed\nStatus: 5.6.0\n" in sent[1][1]
+
+
+def test_what_is_rejected_for_all_is_bounced_by_postfix(run):
+    status, output, sent = run("fail65@plain.example", "fail65@tagged.example")
+    assert (status, sent) == (65, [])
+    assert output.startswith("5.6.0 sendmail exited with status 65")
+
+
+DOMAINS = ["tagged", "plain", "discard", "bounce", "kept", "bypass", "elsewhere"]
+
+
+@given(st.lists(st.sampled_from(DOMAINS), min_size=1, max_size=8))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_recipient_gets_what_his_policy_says_once(run, domains):
+    recipients = [f"r{number}@{domain}.example" for number, domain in enumerate(domains)]
+    status, output, sent = run(*recipients)
+    if set(domains) == {"bounce"}:
+        assert status == 69
+        return
+    assert status == 0
+    delivered = [each for argv, _ in sent for each in recipients_of(argv) if each in recipients]
+    assert sorted(delivered) == sorted(
+        each for each in recipients if not each.split("@")[1].startswith(("d", "bo", "k"))
+    )
+    counts = [int(word) for word in output.rpartition("; ")[2].replace(",", " ").split() if word.isdigit()]
+    assert sum(counts) == len(recipients)
+
+
+def failing_postmap(site, script):
+    (site / "postmap").write_text(f"#!/bin/sh\n{script}\n")
+    (site / "postmap").chmod(0o755)
+    with (site / "pf-spamfilt.toml").open("a") as file:
+        file.write(f'[tables]\ncommand = ["{site}/postmap"]\nrecipients = ["pgsql:/etc/postfix/policy.cf"]\n')
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("exit 2", "exited with status 2"),
+        ("kill -9 $$", "was killed by signal 9"),
+        ("echo 'postmap: fatal: no server' >&2; exit 1", "postmap: fatal: no server"),
+        ("echo 'postmap: fatal: query error' >&2; echo 'a@plain.example\tbypass=t'; exit 0", "fatal: query error"),
+        ("cat /dev/zero", "wrote without end"),
+    ],
+)
+def test_a_table_that_fails_defers_and_is_named(run, site, script, text):
+    failing_postmap(site, script)
+    status, output, sent = run("a@plain.example")
+    assert (status, sent) == (75, [])
+    assert output.startswith("4.3.0 ")
+    assert "pgsql:/etc/postfix/policy.cf" in output
+    assert text in output
+
+
+def test_a_table_with_a_wrong_answer_defers_and_names_table_and_key(run, site):
+    failing_postmap(site, "echo '@plain.example\tkil_level=3'")
+    status, output, _ = run("a@plain.example")
+    assert status == 75
+    assert output.startswith(
+        "4.3.5 table pgsql:/etc/postfix/policy.cf, key @plain.example: kil_level: there is no such key"
+    )
+
+
+def test_postmap_is_not_started_where_no_table_is_named(run, site):
+    failing_postmap(site, "exit 2")
+    file = site / "pf-spamfilt.toml"
+    file.write_text(file.read_text().replace('recipients = ["pgsql:/etc/postfix/policy.cf"]', ""))
+    assert run("a@plain.example")[0] == 0
