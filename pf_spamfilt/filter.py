@@ -164,9 +164,8 @@ class Filter:
 
     def decide(self, everybody: list[policy.Wishes], scans: list[Scan]) -> list[policy.Treatment]:
         """Return what becomes of each recipient's copy."""
+        pairs = list(zip(everybody, scans, strict=True))
+        if any(found.verdict and found.verdict.number is None and policy.needs_number(each) for each, found in pairs):
+            self.log.warning(f"{self.record.queue_id}: no score from SpamAssassin: levels that are numbers do not hold")
         may_bounce = trace.may_answer(self.envelope.sender, self.fields)
-        for each, found in zip(everybody, scans, strict=True):
-            if found.verdict and found.verdict.number is None and policy.needs_number(each):
-                recipient = report.printable(each.recipient)
-                self.log.warning(f"{self.record.queue_id}: no score from SpamAssassin: no levels for <{recipient}>")
-        return [policy.decide(each, found, may_bounce) for each, found in zip(everybody, scans, strict=True)]
+        return [policy.decide(each, found, may_bounce) for each, found in pairs]

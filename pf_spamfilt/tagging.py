@@ -9,8 +9,6 @@ from pf_spamfilt.report import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pf_spamfilt.policy import Treatment
 
 _SCORE_FIELDS = (b"x-spam-status", b"x-spam-level")
@@ -34,7 +32,7 @@ def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> li
     if is_agreed(treatment):
         result = base if treatment.status else [each for each in base if headers.name_of(each) not in _SCORE_FIELDS]
     else:
-        result = _on_top(base, list(_marks(answer, treatment, headers.line_end(b"".join(base[:1])))))
+        result = _on_top(base, _marks(answer, treatment, headers.line_end(b"".join(base[:1]))))
     return tagged(result, treatment) if treatment.tag else result
 
 
@@ -46,20 +44,32 @@ def _on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
     return [*base[:place], *marks, *base[place:]]
 
 
-def _marks(answer: list[bytes], treatment: "Treatment", end: bytes) -> "Iterator[bytes]":
-    """Yield the X-Spam-* fields of a copy that SpamAssassin did not mark, or marked otherwise."""
-    if treatment.scan.failed:
-        yield b"X-Spam-Unscanned: " + _ascii(printable(treatment.scan.unscanned, 120)) + end
-    if treatment.spam:
-        yield b"X-Spam-Flag: YES" + end
-    for field in answer:
-        name = headers.name_of(field)
-        if name == b"x-spam-status" and treatment.status:
-            yield _corrected(field, treatment, end)
-        elif name in _NEUTRAL_FIELDS and (treatment.status or name not in _SCORE_FIELDS):
-            yield field
-    if treatment.spam:
-        yield _folded("X-Spam-Report:", _report(treatment), end)
+def _marks(answer: list[bytes], treatment: "Treatment", end: bytes) -> list[bytes]:
+    """Return the X-Spam-* fields of a copy that is the original: SpamAssassin's, where they say what the policy says."""
+    scan = treatment.scan
+    marks = [mark for field in answer if (mark := _mark(field, treatment, end))]
+    names = [headers.name_of(mark) for mark in marks]
+    if treatment.spam and b"x-spam-flag" not in names:
+        marks.insert(0, b"X-Spam-Flag: YES" + end)
+    if treatment.spam and b"x-spam-report" not in names:
+        marks.append(_folded("X-Spam-Report:", _report(treatment), end))
+    if scan.failed:
+        marks.insert(0, b"X-Spam-Unscanned: " + _ascii(printable(scan.unscanned, 120)) + end)
+    return marks
+
+
+def _mark(field: bytes, treatment: "Treatment", end: bytes) -> bytes:
+    """Return what becomes of a field of SpamAssassin's copy; empty: it is not for this one."""
+    name, verdict = headers.name_of(field), treatment.scan.verdict
+    if not name.startswith(b"x-spam-") or name.startswith(b"x-spam-prev-"):
+        return b""
+    if name in _SCORE_FIELDS and not treatment.status:
+        return b""
+    if verdict and verdict.spam == treatment.spam:
+        return field
+    if name == b"x-spam-status":
+        return _corrected(field, treatment, end)
+    return field if name in _NEUTRAL_FIELDS else b""
 
 
 def _corrected(field: bytes, treatment: "Treatment", end: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Policies in the installed command, where programs fail: each recipient gets one copy, or the log says what became of it.
+"""Policies in the installed command, where programs fail: each recipient gets one copy, or the log says why not.
 
 sendmail is a stub that keeps each call in a file of its own; with real servers see tests/postfix.
 """

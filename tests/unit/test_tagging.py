@@ -59,6 +59,12 @@ def test_what_spamassassin_judged_alike_stays_as_it_is():
     assert edited(HAM_ANSWER + ORIGINAL, treatment(HAM, HAM_ANSWER)) == HAM_ANSWER + ORIGINAL
 
 
+def test_fields_for_the_head_of_a_message_are_put_on_the_whole_of_it():
+    found = treatment(SPAM, SPAM_ANSWER + b"Subject: [SPAM] Hi\n", spam=True)
+    found.scan.partial = True
+    assert edited(ORIGINAL, found) == SPAM_ANSWER.replace(b"X-Spam-Prev-Subject: Hi\n", b"") + ORIGINAL
+
+
 def test_below_tag_level_status_and_level_are_taken_out():
     found = edited(HAM_ANSWER + ORIGINAL, treatment(HAM, HAM_ANSWER, status=False))
     assert found == b"X-Spam-Checker-Version: SpamAssassin 4.0.1 on h\nX-Spam-ASN: AS1\n" + ORIGINAL
