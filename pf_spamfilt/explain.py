@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from pf_spamfilt import headers, patterns, policy, policy_keys, report, settings, spool, wishes
+from pf_spamfilt import examine, headers, patterns, policy, policy_keys, report, settings, spool, wishes
 from pf_spamfilt.dispose import Disposal
 from pf_spamfilt.exits import OK, UNAVAILABLE, Ended, UsageError
 from pf_spamfilt.filter import Filter
@@ -64,7 +64,7 @@ def _explain(running: Filter, notes: Notes, source: str) -> int:
     everybody = wishes.gather(running.envelope, running.fields, running.settings, running.scan_deadline, notes)
     everybody = everybody or [policy.Wishes(b"", [("[policy]", running.settings.policy)])]
     try:
-        scans = running.examine(message, everybody)
+        scans = examine.examine(running, message, everybody)
     finally:
         _section("Scan", _describe_scans(running.record, notes))
     treatments = running.decide(everybody, scans)

@@ -8,10 +8,10 @@ import posix
 import sys
 import time
 
-from pf_spamfilt import headers, policy, process, reinject, report, scan, settings, spool, trace, wishes
+from pf_spamfilt import examine, headers, policy, process, reinject, report, settings, spool, trace, wishes
 from pf_spamfilt.dispose import Disposal
-from pf_spamfilt.envelope import Envelope, spamc_user
-from pf_spamfilt.exits import OK, TEMPFAIL, UNAVAILABLE, USAGE, Deferred, Ended, ScanFailed, UsageError
+from pf_spamfilt.envelope import Envelope
+from pf_spamfilt.exits import OK, TEMPFAIL, UNAVAILABLE, USAGE, Deferred, Ended, UsageError
 from pf_spamfilt.log import Log
 from pf_spamfilt.verdict import Scan
 
@@ -99,7 +99,7 @@ class Filter:
         reinject.command(self.envelope.sender, self.envelope.recipients, self.settings.sendmail.command)
         message = spool.without_forgery(self.read())
         everybody = wishes.gather(self.envelope, self.fields, self.settings, self.scan_deadline, self.log)
-        scans = self.examine(message, everybody)
+        scans = examine.examine(self, message, everybody)
         treatments = self.decide(everybody, scans)
         self.feeder.check()
         return Disposal(self, message, treatments).dispose()
@@ -118,49 +118,6 @@ class Filter:
                 "4.4.6",
             )
         return message
-
-    def examine(self, message: spool.Message, everybody: list[policy.Wishes]) -> list[Scan]:
-        """Return the scan that counts for each recipient; recipients with one spamc user share one."""
-        bypass, spamc = Scan(unscanned="bypass"), self.settings.spamc
-        users = [None if each["bypass"] else self._user(each.recipient) for each in everybody]
-        if not message.in_memory and spamc.oversize == "pass":
-            whole = Scan(unscanned=f"{message.size} bytes")
-            scans = {user: whole for user in users if user is not None}
-        else:
-            scans = self._scans(message, [user for user in dict.fromkeys(users) if user is not None])
-        self.record.scans = [*scans.values()] or [bypass]
-        return [bypass if user is None else scans[user] for user in users]
-
-    def _user(self, recipient: bytes) -> bytes:
-        """Return spamc's user: with several recipients none, so that nobody's preferences hold for another."""
-        spamc = self.settings.spamc
-        if len(self.envelope.recipients) != 1 and not spamc.per_recipient:
-            return b""
-        return spamc_user(spamc.user, recipient, self.settings.recipient_delimiter)
-
-    def _scans(self, message: spool.Message, users: list[bytes]) -> dict[bytes, Scan]:
-        """Scan the message, or its head if it is too large, for each user; equal answers become one."""
-        started = time.monotonic()
-        whole = message if message.in_memory else spool.cut(message, self.settings.spamc.max_size)
-        scans: dict[bytes, Scan] = {}
-        try:
-            for user in users:
-                found = self._scan(whole, user)
-                found.partial = whole is not message
-                scans[user] = next((each for each in scans.values() if each.equals(found)), found)
-        finally:
-            self.record.scan_seconds = time.monotonic() - started
-        return scans
-
-    def _scan(self, message: spool.Message, user: bytes) -> Scan:
-        """Scan the message for one user, or say why it goes on without."""
-        try:
-            return scan.scan(message, user, self.settings.spamc, self.scan_deadline, self.log)
-        except ScanFailed as error:
-            if self.settings.spamc.on_failure != "pass":
-                raise
-            self.log.warning(f"{self.record.queue_id}: passed without a scan: {error.text}")
-            return Scan(user, error.text, failed=True)
 
     def decide(self, everybody: list[policy.Wishes], scans: list[Scan]) -> list[policy.Treatment]:
         """Return what becomes of each recipient's copy."""

@@ -45,7 +45,7 @@ def _on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
 
 
 def _marks(answer: list[bytes], treatment: "Treatment", end: bytes) -> list[bytes]:
-    """Return the X-Spam-* fields of a copy that is the original: SpamAssassin's, where they say what the policy says."""
+    """Return the X-Spam-* fields of a copy that is the original: SpamAssassin's where they say what the policy does."""
     scan = treatment.scan
     marks = [mark for field in answer if (mark := _mark(field, treatment, end))]
     names = [headers.name_of(mark) for mark in marks]
