@@ -13,6 +13,7 @@ Exit status:
    0  disposed of as promised
   64  wrong usage, at a terminal
   65  sendmail says that this message can never be accepted: it bounces
+  69  every recipient's settings say that this message be bounced
   75  anything that may be different later: Postfix tries again
 
 \b
@@ -21,7 +22,7 @@ Examples:
   pf-spamfilt --explain jane@example.com joe@example.net < message
 
 The message is read from standard input. Settings are in pf-spamfilt.toml in Postfix's configuration
-directory. More in man pf-spamfilt.
+directory. More in man pf-spamfilt and man pf-spamfilt.toml.
 """
 
 
