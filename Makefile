@@ -5,6 +5,8 @@ PREFIX = /usr/local
 PYTHON =
 VENV = .venv
 DEBS = postfix spamd spamc
+# What only the tests need: the kinds of Postfix tables, and servers for them.
+TEST_DEBS = man-db postfix-lmdb postfix-pcre postfix-sqlite postfix-pgsql postfix-ldap sqlite3 postgresql slapd ldap-utils
 
 .PHONY: help
 help: ## list the targets
@@ -46,7 +48,7 @@ lint: $(VENV)/done ## ruff, mypy, mandoc
 
 .PHONY: test
 test: packages $(VENV)/done ## all tests, and lint; as root, for the servers
-	@lab/packages.sh man-db
+	@lab/packages.sh $(TEST_DEBS)
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/bin/coverage run -m pytest
 	@$(VENV)/bin/coverage report --skip-empty

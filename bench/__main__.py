@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import amavis, large, machine, memory, startup, throughput
+from bench import amavis, large, machine, memory, startup, tables, throughput
 from bench.meter import own_group
 from bench.report import Progress, Section, as_markdown, as_text
 from bench.scene import MESSAGE, Scene, stock_rules
@@ -18,6 +18,7 @@ from lab.tools import LabError
 BENCHMARKS: dict[str, Callable[[Scene], Section]] = {
     "throughput": throughput.measure,
     "startup": startup.measure,
+    "tables": tables.measure,
     "memory": memory.measure,
     "large": large.measure,
 }

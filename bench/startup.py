@@ -1,117 +1,92 @@
 """What one run costs when spamc and sendmail cost next to nothing: user and system time, over a bare interpreter's.
 
-The stubs lie over /usr/bin/spamc and /usr/sbin/sendmail, where all look for them: so pf-spamfilt can run with its
-defaults and no settings file. The bare interpreter runs two_spawns.py, which starts the same two stubs and no more.
-A run that does not succeed is a LabError.
+The bare interpreter runs two_spawns.py, which starts the same two stubs and no more.
 """
 
 import os
-import resource
 import statistics
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
+from bench import policies
 from bench.report import Budget, Section, compared, rotated
-from bench.scene import HERE, MESSAGE, RECIPIENT, SENDER, SPAMC, Scene, covered
-from lab.tools import LabError
+from bench.scene import MESSAGE, RECIPIENT, SENDER, Scene
+from bench.stubbed import Runner, compile_settings, stubs
 
 PAIRS = 15  # in each round
 FLOOR, SCRIPT = "python3 -I -S, two spawns", "the shell script"
-DEFAULTS, UNCOMPILED, COMPILED = "no settings file", "settings, not compiled", "settings, compiled"
-NAMES = (DEFAULTS, COMPILED, UNCOMPILED)
-BUDGET = Budget(1.3)
-MARKS = b"X-Spam-Checker-Version: SpamAssassin 4 on bench\nX-Spam-Level:\nX-Spam-Status: No, score=0.1 required=5.0\n"
-COMPILE = "from pf_spamfilt import schema; schema.compile_file(sys.argv[1])"
-IS_COMPILED = "from pf_spamfilt import settings; settings.load(sys.argv[1]); print('pf_spamfilt.schema' in sys.modules)"
+BLOCKS = f"{policies.BLOCKS} [[recipients]], compiled"
+LISTS = f"{2 * policies.LISTED:,} listed senders, compiled"
+BOTH = "both, compiled"
+BUDGET, BUDGET_WITH_POLICIES = Budget(1.3), Budget(1.4)
 
 
-@dataclass
-class Runner:
-    """A command with its MAIL_CONFIG, and the seconds of each run."""
+class Lane(NamedTuple):
+    """One run of pf-spamfilt: the text of its settings, None for no file; its budget if they are compiled."""
 
-    argv: list[str]
-    configuration: Path
-    seconds: list[float] = field(default_factory=list)
+    settings: str | None
+    budget: Budget | None = None
+
+
+LANES = {
+    "no settings file": Lane(None, BUDGET),
+    "settings, compiled": Lane(policies.plain(), BUDGET),
+    "settings, not compiled": Lane(policies.plain()),
+    BLOCKS: Lane(policies.plain() + policies.blocks(), BUDGET_WITH_POLICIES),
+    LISTS: Lane(policies.plain() + policies.lists(), BUDGET_WITH_POLICIES),
+    BOTH: Lane(policies.plain() + policies.blocks() + policies.lists(), BUDGET_WITH_POLICIES),
+}
+# Costs so much that it is run only once in each round.
+SLOW = "both, not compiled"
 
 
 def measure(scene: Scene) -> Section:
     """Run the benchmark."""
-    runners = _runners(scene)
-    message = MESSAGE.read_bytes()
-    with covered(SPAMC, scene.stub("spamc", answer(message))), scene.stub_sendmail():
-        for runner in runners.values():
-            run_once(runner, message)
+    runners, message = _runners(scene), MESSAGE.read_bytes()
+    slow = _runner(scene, SLOW, Lane(LANES[BOTH].settings))
+    with stubs(scene, message):
+        for runner in (*runners.values(), slow):
+            runner.run(message)
+            runner.forget()
         for number, order in rotated(runners, PAIRS * scene.rounds):
             if number % PAIRS == 0:
                 scene.progress.step(f"startup: round {number // PAIRS + 1} of {scene.rounds}")
+                slow.run(message)
             for name in order:
-                runners[name].seconds.append(run_once(runners[name], message))
-    return _section(runners)
-
-
-def answer(message: bytes) -> bytes:
-    """Return the script of a spamc that marks this message as scanned, whatever it is asked, all by itself."""
-    return b"printf %s '" + (MARKS + message).replace(b"'", b"'\\''") + b"'"
-
-
-def run_once(runner: Runner, message: bytes) -> float:
-    """Run it as pipe(8) does, the message in a pipe; return user and system time, its children's included."""
-    before = _children_seconds()
-    said, status = _spawn(runner.argv, str(runner.configuration), message)
-    if status != 0:
-        raise LabError(f"{runner.argv[0]}: status {status}: {said.decode(errors='replace')}")
-    return _children_seconds() - before
-
-
-def _spawn(argv: list[str], configuration: str, message: bytes) -> tuple[bytes, int]:
-    (stdin, feed), (read, output) = os.pipe(), os.pipe()
-    environment = {"PATH": "/usr/bin:/bin", "LANG": "C", "MAIL_CONFIG": configuration}
-    actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
-    try:
-        pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions)
-        os.write(feed, message)  # a few kB: a pipe holds them
-    finally:
-        for fd in (stdin, feed, output):
-            os.close(fd)
-    _, status = os.waitpid(pid, 0)
-    said = os.read(read, 4096)
-    os.close(read)
-    return said, os.waitstatus_to_exitcode(status)
-
-
-def _children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+                runners[name].run(message)
+    return _section(runners, slow)
 
 
 def _runners(scene: Scene) -> dict[str, Runner]:
-    folders = {name: scene.directory / f"configuration-{number}" for number, name in enumerate(NAMES)}
-    for name, folder in folders.items():
-        folder.mkdir()
-        if name != DEFAULTS:
-            (folder / "pf-spamfilt.toml").write_bytes((HERE / "pf-spamfilt.toml").read_bytes())
-    _compile(scene, folders[COMPILED] / "pf-spamfilt.toml")
+    nothing = scene.directory / "nothing"
+    nothing.mkdir()
     bare = os.path.realpath(scene.interpreter)
-    nothing = folders[DEFAULTS]
     runners = {FLOOR: Runner([bare, "-I", "-S", str(scene.copy("two_spawns.py"))], nothing)}
-    runners |= {name: Runner([str(scene.command), "--", SENDER, RECIPIENT], folders[name]) for name in NAMES}
+    runners |= {name: _runner(scene, name, lane) for name, lane in LANES.items()}
     return runners | {SCRIPT: Runner([str(scene.script()), SENDER, RECIPIENT], nothing)}
 
 
-def _compile(scene: Scene, source: Path) -> None:
-    """Compile the settings with the interpreter that will read them, and see that it believes them."""
-    scene.in_interpreter(COMPILE, str(source))
-    if scene.in_interpreter(IS_COMPILED, str(source)).strip() != "False":
-        raise LabError(f"{source}: the compiled settings are not believed")
+def _runner(scene: Scene, name: str, lane: Lane) -> Runner:
+    folder = scene.directory / f"configuration, {name}"
+    folder.mkdir()
+    if lane.settings is not None:
+        source = folder / "pf-spamfilt.toml"
+        source.write_text(lane.settings, encoding="utf-8")
+        if lane.budget:
+            compile_settings(scene, source)
+    return Runner([str(scene.command), "--", SENDER, RECIPIENT], folder)
 
 
-def _section(runners: dict[str, Runner]) -> Section:
+def _section(runners: dict[str, Runner], slow: Runner) -> Section:
     section = Section("user and system time of one run, stub spamc and sendmail, against a bare interpreter")
     floor = runners[FLOOR].seconds
     for name, runner in runners.items():
-        figure = f"{1000 * statistics.median(runner.seconds):.1f} ms"
-        budget = BUDGET if name in NAMES and name != UNCOMPILED else None
-        label = f"pf-spamfilt, {name}" if name in NAMES else name
-        section.rows.append(compared(label, figure, runner.seconds, floor, budget))
+        label, lane = (f"pf-spamfilt, {name}", LANES[name]) if name in LANES else (name, Lane(None))
+        section.rows.append(compared(label, _figure(runner), runner.seconds, floor, lane.budget))
     section.notes.append(f"{len(floor)} runs of each, in turns; every figure includes the same two stubs")
+    times = statistics.median(slow.seconds) / statistics.median(floor)
+    section.notes.append(f"{SLOW}: {_figure(slow)}, {times:.0f} times the bare interpreter; runs: {len(slow.seconds)}")
     return section
+
+
+def _figure(runner: Runner) -> str:
+    return f"{1000 * statistics.median(runner.seconds):.1f} ms"

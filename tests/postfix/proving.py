@@ -20,6 +20,9 @@ MESSAGES = {file.stem: file.read_bytes() for folder in _FOLDERS for file in sort
 _OWN_TRACE = re.compile(
     rb"(Return-Path|Delivered-To|X-Original-To):|Received: (.*\s)?by lab\.example \(Postfix[,)]", re.DOTALL
 )
+_STATUS = re.compile(r"(Yes|No), score=(-?[\d.]+) required=(-?[\d.]+) ")
+_ONCE = ("x-spam-flag", "x-spam-status", "x-spam-level", "x-spam-report", "x-spam-checker-version")
+_MOST_STARS = 50
 
 
 class Host(MailHost):
@@ -113,6 +116,11 @@ def scoring(score: int) -> bytes:
     return b"X-Test-Score: %d\n" % score + MESSAGES["clean"]
 
 
+def for_recipients(match: str, keys: str) -> str:
+    """Return a [[recipients]] block with these keys for those who match one pattern."""
+    return f"[[recipients]]\nmatch = ['{match}']\n{keys}\n"
+
+
 def fields(head: bytes) -> list[bytes]:
     """Split a header into its fields, folding kept."""
     return re.findall(rb"[^\n]*\n(?:[ \t][^\n]*\n)*", head)
@@ -131,6 +139,29 @@ def is_mark(field: bytes) -> bool:
 def marks(copy: Copy) -> list[bytes]:
     """Return the X-Spam-* fields of a copy."""
     return list(filter(is_mark, fields(copy.head)))
+
+
+def is_consistent(copy: Copy, tag: str = "") -> bool:
+    """Tell whether flag, report, status, score against required score, stars and subject tag say one thing, once."""
+    spam = copy.header("X-Spam-Flag") == "YES"
+    status, stars = copy.header("X-Spam-Status"), copy.header("X-Spam-Level")
+    names = [name for name in copy.message if name.lower() in _ONCE]
+    facts = [len(names) == len(set(map(str.lower, names))), (status is None) == (stars is None)]
+    facts.append(spam or copy.header("X-Spam-Report") is None)
+    if tag:
+        facts.append(str(copy.header("Subject")).startswith(tag) == spam)
+    if status is not None:
+        found = _STATUS.match(status)
+        assert found, status
+        score, required = float(found[2]), float(found[3])
+        facts += [(found[1] == "Yes") == spam, (score >= required) == spam]
+        facts.append(stars == "*" * min(_MOST_STARS, max(0, int(score))))
+    return all(facts)
+
+
+def reinjection(copy: Copy) -> str:
+    """Return the queue id under which a copy was given back to Postfix: copies of one sendmail share it."""
+    return str(copy.header("Received")).partition(" id ")[2].partition(";")[0]
 
 
 def body_is_whole(copy: Copy, message: bytes) -> bool:
