@@ -66,8 +66,8 @@ class Disposal:
         answer = headers.split(scan.answer.head)[0] if scan.answer else []
         return spool.with_header(base, fields, tagging.fields(fields, answer, treatment))
 
-    def _ending(self, *ends: str) -> "list[Treatment]":
-        return [treatment for treatment in self.treatments if treatment.end in ends]
+    def _ending(self, end: str) -> "list[Treatment]":
+        return [treatment for treatment in self.treatments if treatment.end == end]
 
     def _quarantine(self) -> None:
         """Keep what is handled, one copy for all who share a destination."""

@@ -52,11 +52,15 @@ class Host(MailHost):
     def once(self, count: int, timeout: float = 30) -> list[Copy]:
         """Return the copies, `count` of them, when all mail and all filters have come to their end."""
         self.mailbox.wait_for(count, timeout)
-        self.postfix.wait_idle()
-        self.wait_no_filter()
-        copies = self.mailbox.copies()
+        copies = self.settled()
         assert len(copies) == count, f"{len(copies)} copies instead of {count}\n{self.postfix.log_tail(60)}"
         return copies
+
+    def settled(self) -> list[Copy]:
+        """Return the copies, however many, when all mail and all filters have come to their end."""
+        self.postfix.wait_idle()
+        self.wait_no_filter()
+        return self.mailbox.copies()
 
     def retry(self, count: int = 1) -> list[Copy]:
         """Have deferred mail tried again now, and return the copies, `count` of them."""
@@ -109,6 +113,15 @@ class Host(MailHost):
         self.configured(f'[sendmail]\ncommand = ["{self.program("sendmail", script)}"]\n')
         yield
         self.settings()
+
+    def refusing(self, address: str, status: int) -> str:
+        """Return settings for a sendmail that takes nothing for an address, and ends with this status."""
+        script = f"""for word; do case $word in
+    {address}) echo 'no such thing' >&2; exit {status};;
+esac; done
+exec /usr/sbin/sendmail "$@"
+"""
+        return f'[sendmail]\ncommand = ["{self.program("refusing", script)}"]\n'
 
 
 def scoring(score: int) -> bytes:
