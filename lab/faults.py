@@ -1,7 +1,8 @@
 """The table of faults: every way we can think of in which a filter's world can be wrong.
 
-Data for stage.play. Six families are played to every filter; `install`, what can be wrong with an installed
-pf-spamfilt itself, only to that. Not in the table, because no shell script that Postfix executes can survive them:
+Data for stage.play. Six families are played to every filter; two only to pf-spamfilt: `install`, what can be wrong with
+itself, and `policies`, which no other filter has. Not in the table, because no shell script that Postfix executes can
+survive them:
 
 - An empty file in place of the command: execvp(3) runs it as a shell script, which ends with status 0.
 - Fewer than 11 descriptors: /bin/sh wants number 10 for its script, and ends with 2, which bounces.
@@ -15,55 +16,21 @@ import resource
 import signal
 from functools import partial
 
-from lab import stub_spamd, worlds
+from lab import policy_faults, stub_spamd, worlds
+from lab.messages import BODY, CLEAN, FORGED, HEADER, SCANNED_ELSEWHERE, of_size
 from lab.pipe8 import SYS_EXITS, Host
 from lab.stage import GOOD_SENDMAIL, MAX_SIZE, Fault, Kill
 
-FAMILIES = ("spamd", "spamc", "sendmail", "host", "message", "envelope", "install")
+FAMILIES = ("spamd", "spamc", "sendmail", "host", "message", "envelope", "install", "policies")
 STATUSES = (1, 2, *SYS_EXITS, 120, 126, 127, 255)
 SPAMC_STATUSES = (1, 2, 64, 69, 70, 74, 75, 76, 98, 127)
 KILLED_BY = ("ABRT", "BUS", "KILL", "SEGV", "TERM", "XCPU")
 
-HEADER = b"""\
-Received: from client.example.net (client.example.net [192.0.2.7])
-\tby mx.example.com (Postfix) with ESMTP id 4Zabcd1234z1
-\tfor <user@example.com>; Sun, 22 Nov 2026 10:00:00 +0000 (UTC)
-Date: Sun, 22 Nov 2026 11:00:00 +0100
-From: Sam Sender <sender@example.com>
-To: user@example.com
-Subject: the quick brown fox
-Message-ID: <20261122100000.1234@client.example.net>
-MIME-Version: 1.0
-Content-Type: text/plain; charset=us-ascii
-"""
-BODY = b"""\
-The quick brown fox jumps over the lazy dog.
-
-Every line of this body has to arrive as it was sent, the one with
-trailing blanks   too, and the line after the next, which is
-From the beginning a trap: it must not become one with a mark before it.
-
-.
---\x20
-Sam
-"""
-CLEAN = HEADER + b"\n" + BODY
-FORGED = b"""\
-X-Spam-Status: No, score=-99.9 required=5.0 tests=FORGED
-X-Spam-Flag: NO
-X-Spam-Level:
-\tfolded, and FORGED
-"""
-SCANNED_ELSEWHERE = b"""\
-X-Spam-Checker-Version: SpamAssassin 3.4.6 on mx.example.net
-X-Spam-Level: *
-X-Spam-Status: No, score=1.2 required=5.0 tests=ELSEWHERE autolearn=no
-"""
-
 
 def table() -> tuple[Fault, ...]:
     """Return all faults, family by family."""
-    return (*_spamd(), *_spamc(), *_sendmail(), *_host(), *_message(), *_envelope(), *_install())
+    ours = (*_install(), *policy_faults.table())
+    return (*_spamd(), *_spamc(), *_sendmail(), *_host(), *_message(), *_envelope(), *ours)
 
 
 def _fault(family: str, name: str, **what: object) -> Fault:
@@ -80,8 +47,8 @@ def _spamd() -> list[Fault]:
         fault("refuses", spamd="refuse"),
         fault("first of two servers refuses", spamd="good", servers=("127.0.0.2", "127.0.0.1")),
         fault("both servers refuse", spamd="refuse", servers=("127.0.0.2", "127.0.0.1")),
-        fault("unreachable for a large message", spamd="refuse", message=_of_size(300_000)),
-        fault("hangs on a large message", spamd="hang", message=_of_size(300_000)),
+        fault("unreachable for a large message", spamd="refuse", message=of_size(300_000)),
+        fault("hangs on a large message", spamd="hang", message=of_size(300_000)),
     ]
 
 
@@ -116,7 +83,7 @@ def _spamc() -> list[Fault]:
         fault("says 2.0.0 on stderr, 75", spamc=f"{read}echo '2.0.0 fine' >&2; exit 75"),
         fault("closes its input at once", spamc="exec <&-; marks; exit 0"),
         fault("closes its output at once", spamc="exec >&-; cat >/dev/null 2>&1; exit 0"),
-        fault("a full pipe and 0", spamc="head -c 100 >/dev/null; exit 0", message=_of_size(400_000)),
+        fault("a full pipe and 0", spamc="head -c 100 >/dev/null; exit 0", message=of_size(400_000)),
     ]
 
 
@@ -274,9 +241,9 @@ def _limits() -> list[Fault]:
         ),
         *limit("data limited to", resource.RLIMIT_DATA, tuple(n * mb for n in (1, 2, 3, 4, 6, 8))),
         *limit("files limited to", resource.RLIMIT_FSIZE, (0, 1, 200, 1000)),
-        *limit("large message, files limited to", resource.RLIMIT_FSIZE, (100_000,), message=_of_size(300_000)),
-        *limit("huge message, files limited to", resource.RLIMIT_FSIZE, (600_000,), message=_of_size(2_000_000)),
-        *limit("huge message, memory limited to", resource.RLIMIT_AS, (24 * mb,), message=_of_size(30_000_000)),
+        *limit("large message, files limited to", resource.RLIMIT_FSIZE, (100_000,), message=of_size(300_000)),
+        *limit("huge message, files limited to", resource.RLIMIT_FSIZE, (600_000,), message=of_size(2_000_000)),
+        *limit("huge message, memory limited to", resource.RLIMIT_AS, (24 * mb,), message=of_size(30_000_000)),
         *limit("stack limited to", resource.RLIMIT_STACK, (256 * 1024,)),
         *limit("one CPU second, spamc wants more:", resource.RLIMIT_CPU, (1,), spamc="while :; do :; done"),
         *limit("core and locks limited to", resource.RLIMIT_MEMLOCK, (0,)),
@@ -332,7 +299,7 @@ def _kills() -> list[Fault]:
         number = getattr(signal, f"SIG{name}")
         by = f"SIG{name} to the {target}"
         killed += [
-            fault(f"{by}, reading", kill=Kill(number, target, "midway"), message=_of_size(100_000)),
+            fault(f"{by}, reading", kill=Kill(number, target, "midway"), message=of_size(100_000)),
             fault(f"{by}, scanning", kill=Kill(number, target, "scan"), spamc="flag scan; sleep 1; good"),
             fault(
                 f"{by}, queueing",
@@ -348,8 +315,8 @@ def _kills() -> list[Fault]:
         fault("Postfix killed after the header", cut=len(HEADER) + 1),
         fault("Postfix killed in the body", cut=len(CLEAN) - 20),
         fault("Postfix killed after the last byte", cut=len(CLEAN)),
-        fault("Postfix killed in a large message", cut=300_000, message=_of_size(400_000)),
-        fault("Postfix killed in a huge message", cut=2_500_000, message=_of_size(3_000_000)),
+        fault("Postfix killed in a large message", cut=300_000, message=of_size(400_000)),
+        fault("Postfix killed in a huge message", cut=2_500_000, message=of_size(3_000_000)),
     ]
 
 
@@ -387,9 +354,9 @@ def _files() -> list[Fault]:
     fault = partial(_fault, "host")
     return [
         fault("/tmp full", world=worlds.full_tmp, must_deliver=True),
-        fault("/tmp full, huge message", world=worlds.full_tmp, message=_of_size(2_000_000)),
+        fault("/tmp full, huge message", world=worlds.full_tmp, message=of_size(2_000_000)),
         fault("/tmp not writable", world=partial(worlds.hide, "/tmp"), must_deliver=True),
-        fault("/tmp and /var/tmp not writable, huge message", world=worlds.no_tmp, message=_of_size(2_000_000)),
+        fault("/tmp and /var/tmp not writable, huge message", world=worlds.no_tmp, message=of_size(2_000_000)),
         fault(
             "no /proc",
             world=partial(worlds.hide, "/proc"),
@@ -429,13 +396,6 @@ def _settings() -> list[Fault]:
         fault("compiled settings empty", settings=worlds.compiled(b""), must_deliver=True),
         fault("compiled settings a marshalled None", settings=worlds.compiled(b"N"), must_deliver=True),
     ]
-
-
-def _of_size(size: int, header: bytes = HEADER) -> bytes:
-    """Return a message of exactly this many bytes."""
-    body = b"All work and no play makes the filter a dull program.\n"
-    room = size - len(header) - 1
-    return header + b"\n" + (body * (room // len(body) + 1))[: room - 1] + b"\n"
 
 
 def _message() -> list[Fault]:
@@ -486,18 +446,18 @@ def _sizes() -> list[Fault]:
     folded = b"X-Spam-Report:\n\tline one, FORGED\n  line two\nx-spam-flag : YES\n" + HEADER
     crlf = FORGED.replace(b"\n", b"\r\n") + HEADER.replace(b"\n", b"\r\n") + b"\r\n" + b"x\r\n" * 200_000
     return [
-        whole("1 byte below the size limit", message=_of_size(MAX_SIZE - 1)),
-        whole("exactly the size limit", message=_of_size(MAX_SIZE)),
-        whole("1 byte above the size limit", message=_of_size(MAX_SIZE + 1), **large),
-        whole("above the limit, forged X-Spam fields", message=_of_size(600_000, forged), **large),
-        whole("above the limit, forged folded fields", message=_of_size(600_000, folded), **large),
+        whole("1 byte below the size limit", message=of_size(MAX_SIZE - 1)),
+        whole("exactly the size limit", message=of_size(MAX_SIZE)),
+        whole("1 byte above the size limit", message=of_size(MAX_SIZE + 1), **large),
+        whole("above the limit, forged X-Spam fields", message=of_size(600_000, forged), **large),
+        whole("above the limit, forged folded fields", message=of_size(600_000, folded), **large),
         whole("above the limit, forged fields, CRLF", message=crlf, **large),
-        whole("above the limit, spamd refuses", message=_of_size(600_000), spamd="refuse", must_scan=False),
+        whole("above the limit, spamd refuses", message=of_size(600_000), spamd="refuse", must_scan=False),
         whole("above the limit, all header", message=b"X-A: b\n" * 100_000 + CLEAN, **large),
         whole("above the limit, one header line", message=b"X-A: " + b"b" * 600_000 + b"\n" + CLEAN, **large),
         whole("above the limit, one body line", message=HEADER + b"\n" + b"x" * 2_000_000, **large),
         whole("above the limit, NUL and 8-bit", message=CLEAN + bytes(range(256)) * 4000, **large),
-        whole("20 MB", message=_of_size(20_000_000), **large),
+        whole("20 MB", message=of_size(20_000_000), **large),
     ]
 
 
@@ -593,7 +553,7 @@ def _impossible_envelopes() -> list[Fault]:
 
 def _install() -> list[Fault]:
     """What an interrupted upgrade, a full disk or a crash leaves of an installation; nothing may be bounced or lost."""
-    fault = partial(_fault, "install", needs_install=True)
+    fault = partial(_fault, "install", only_ours=True)
     modules = ("filter.py", "exits.py", "__init__.py")
     return [
         fault("package missing", world=partial(worlds.with_package, worlds.remove_all)),

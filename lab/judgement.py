@@ -3,11 +3,12 @@
 Pure: the decision of Postfix, the copies that sendmail queued and the message go in, a verdict comes out. The verdicts,
 the worst first; where several hold, the first is given:
 
-    lost        Postfix believes it delivered, and a recipient has no copy
+    lost        Postfix believes it delivered, and a recipient has neither a copy nor what his policy says instead
     changed     a queued copy lacks a header field or a byte of the body, or is empty
-    misdirected a copy went to somebody else, or has another sender
+    misdirected a copy went to somebody else, or is another recipient's, or has another sender
     bounced     returned to its sender for a fault that is not the message's
     stuck       not ended in time, which Postfix bounces too
+    unkept      delivered, bounced or told of before all that the quarantine is due was there
     duplicated  queued, and yet to be tried again; or queued twice for one recipient
     forged      X-Spam fields of the sender reached the recipient
     unscanned   queued without a scan though it was small enough
@@ -16,18 +17,22 @@ the worst first; where several hold, the first is given:
     safe        delivered whole and once, or put off
 """
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 SAFE = "safe"
 HARMS = (
-    "lost", "changed", "misdirected", "bounced", "stuck", "duplicated", "forged", "unscanned", "leftover", "refused",
+    "lost", "changed", "misdirected", "bounced", "stuck", "unkept", "duplicated", "forged", "unscanned", "leftover",
+    "refused",
 )  # fmt: skip
 SCAN_MARK = b"X-Spam-Checker-Version: stub"
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _NULL_SENDERS = (b"", b"<>", b"MAILER-DAEMON")
+_IN_BRACKETS = re.compile(rb"<([^>]*)>")
+_FINAL_RECIPIENT = re.compile(rb"^Final-Recipient: rfc822; (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,53 +45,166 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What a recipient's policy makes of the message: without one a copy, which tells of the scan.
+
+    `delivered`: he gets a copy; `told`: if he has none, the sender is told so; `quarantine`: the address where it is
+    kept before anything else; `field`: how a header field of his copy begins; `scanned`: his copy tells of the scan.
+    """
+
+    delivered: bool = True
+    told: bool = False
+    quarantine: bytes = b""
+    field: bytes = b""
+    scanned: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What was asked of the filter, and what it may do with it."""
+    """What was asked of the filter, and what it may do with it.
+
+    `dues` are those of recipients with a policy. `notices` are addresses that may hear of the message from nobody, the
+    null sender.
+    """
 
     message: bytes
     sender: bytes
     recipients: tuple[bytes, ...]
+    dues: Mapping[bytes, Due] = field(default_factory=dict)
+    notices: tuple[bytes, ...] = ()
     must_deliver: bool = False
     must_scan: bool = True
     may_bounce: bool = False
     may_repeat: bool = False
     may_leave_process: bool = False
 
+    def due(self, recipient: bytes) -> Due:
+        """Return what one recipient is due."""
+        return self.dues.get(recipient) or Due(told=self.may_bounce)
+
+    def everybody(self) -> list[tuple[bytes, Due]]:
+        """Return each recipient with what he is due."""
+        return [(name, self.due(name)) for name in map(address, self.recipients)]
+
+
+class Queue:
+    """What sendmail queued, in its order: copies in quarantine, copies for recipients, notices."""
+
+    def __init__(self, case: Case, copies: Sequence[Copy]) -> None:
+        stores = {due.quarantine for _, due in case.everybody() if due.quarantine}
+        told = set(case.notices)
+        from_nobody = [copy for copy in copies if copy.sender == b"" and len(copy.recipients) == 1]
+        self.copies = copies
+        self.kept = [copy for copy in from_nobody if copy.recipients[0] in stores]
+        self.notices = [copy for copy in from_nobody if copy.recipients[0] in told - stores]
+        self.deliveries = [copy for copy in copies if copy not in self.kept and copy not in self.notices]
+
+    def delivered(self) -> Counter[bytes]:
+        """Count the copies of each recipient."""
+        return Counter(recipient for copy in self.deliveries for recipient in copy.recipients)
+
+    def refused(self) -> Counter[bytes]:
+        """Count how often the sender was told that a recipient did not get it (RFC 3464, 2.3.2)."""
+        return Counter(name for copy in self.notices for name in _FINAL_RECIPIENT.findall(copy.message))
+
+    def first(self) -> "list[Copy]":
+        """Return the copies in quarantine that were there before anything else was queued."""
+        return list(itertools.takewhile(lambda copy: copy in self.kept, self.copies))
+
 
 def rule(case: Case, action: str, copies: Sequence[Copy], *, timed_out: bool = False, leftover: bool = False) -> str:
-    """Return the verdict on one run; `action` is Postfix's, of pipe8.Outcome."""
+    """Return the verdict on one run; `action` is Postfix's, of pipe8.Outcome. `copies` are in the order of queueing."""
+    queue = Queue(case, copies)
+    mail = [*queue.kept, *queue.deliveries]
     found = {
-        "lost": action == "delivered" and bool(_missing(case, copies)),
-        "changed": any(not is_whole(case.message, copy.message) for copy in copies),
-        "misdirected": any(_is_misdirected(case, copy) for copy in copies),
+        "lost": action == "delivered" and _is_lost(case, queue),
+        "changed": any(not is_whole(case.message, copy.message) for copy in mail),
+        "misdirected": _is_misdirected(case, queue),
         "stuck": timed_out,
-        "bounced": action == "bounced" and not timed_out and not case.may_bounce,
-        "duplicated": _is_duplicated(case, action, copies),
-        "forged": any(_is_forged(case.message, copy.message) for copy in copies),
-        "unscanned": case.must_scan and any(not _is_scanned(copy.message) for copy in copies),
+        "bounced": _is_bounced(case, action, queue) and not timed_out,
+        "unkept": _is_unkept(case, action, queue),
+        "duplicated": _is_duplicated(case, action, queue),
+        "forged": any(_is_forged(case.message, copy.message) for copy in mail),
+        "unscanned": case.must_scan and any(_is_unscanned(case, copy) for copy in queue.deliveries),
         "leftover": leftover and not case.may_leave_process,
-        "refused": case.must_deliver and action != "delivered",
+        "refused": case.must_deliver and action != _wanted(case),
     }
     return next((harm for harm in HARMS if found[harm]), SAFE)
 
 
-def _queued(copies: Sequence[Copy]) -> Counter[bytes]:
-    return Counter(recipient for copy in copies for recipient in copy.recipients)
+def _wanted(case: Case) -> str:
+    """Return what Postfix has to do where nothing is wrong: it bounces what all recipients refuse."""
+    return "bounced" if all(due.told and not due.delivered for _, due in case.everybody()) else "delivered"
 
 
-def _missing(case: Case, copies: Sequence[Copy]) -> Counter[bytes]:
-    return Counter(map(address, case.recipients)) - _queued(copies)
+def _is_lost(case: Case, queue: Queue) -> bool:
+    """Tell whether anybody has less than he is due, though there will be no other try."""
+    wanted = Counter(name for name, due in case.everybody() if due.delivered or due.told)
+    excused = Counter(name for name, due in case.everybody() if due.told) & queue.refused()
+    return bool(wanted - queue.delivered() - excused) or bool(_store(case) - _stored(queue.kept))
 
 
-def _is_misdirected(case: Case, copy: Copy) -> bool:
-    strangers = set(copy.recipients) - set(map(address, case.recipients))
-    return bool(strangers) or copy.sender != address(case.sender)
+def _store(case: Case) -> Counter[tuple[bytes, bytes]]:
+    """Count what must be in quarantine, as recipient and address."""
+    return Counter((name, due.quarantine) for name, due in case.everybody() if due.quarantine)
 
 
-def _is_duplicated(case: Case, action: str, copies: Sequence[Copy]) -> bool:
-    if action == "deferred" and copies:
-        return not case.may_repeat
-    return bool(_queued(copies) - Counter(map(address, case.recipients)))
+def _stored(kept: Sequence[Copy]) -> Counter[tuple[bytes, bytes]]:
+    """Count for whom a message is in quarantine: it says so itself."""
+    return Counter((name, copy.recipients[0]) for copy in kept for name in _kept_for(copy))
+
+
+def _kept_for(copy: Copy) -> list[bytes]:
+    """Return the recipients that a copy in quarantine names."""
+    named = [one for one in fields(split(copy.message)[0]) if one.lower().startswith(b"x-envelope-to:")]
+    return [name for one in named[:1] for name in _IN_BRACKETS.findall(one)]
+
+
+def _is_misdirected(case: Case, queue: Queue) -> bool:
+    dues = dict(case.everybody())
+    return (
+        any(copy.sender != address(case.sender) for copy in queue.deliveries)
+        or any(
+            name not in dues or not dues[name].delivered or not _has_field(copy, dues[name].field)
+            for copy in queue.deliveries
+            for name in copy.recipients
+        )
+        or bool(_stored(queue.kept).keys() - _store(case).keys())
+    )
+
+
+def _has_field(copy: Copy, start: bytes) -> bool:
+    return any(one.startswith(start) for one in fields(split(copy.message)[0])) or not start
+
+
+def _is_bounced(case: Case, action: str, queue: Queue) -> bool:
+    """Tell whether the sender hears that somebody did not get it who should have.
+
+    Where the message has earned it, Postfix may say so of all, if those who should have it do.
+    """
+    spared = Counter(name for name, due in case.everybody() if not due.told)
+    if action == "bounced" and (spared - queue.delivered() if case.may_bounce else spared):
+        return True
+    return bool(queue.refused().keys() & spared.keys())
+
+
+def _is_unkept(case: Case, action: str, queue: Queue) -> bool:
+    first = queue.first()
+    begun = action == "bounced" or len(first) < len(queue.copies)
+    return begun and bool(_store(case) - _stored(first))
+
+
+def _is_duplicated(case: Case, action: str, queue: Queue) -> bool:
+    once = Counter(name for name, _ in case.everybody())
+    words = Counter(copy.recipients for copy in queue.notices if not _FINAL_RECIPIENT.search(copy.message))
+    again = action == "deferred" and queue.copies and not case.may_repeat
+    return bool(
+        again
+        or queue.delivered() - once
+        or queue.refused() - once
+        or _stored(queue.kept) - _store(case)
+        or any(number > 1 for number in words.values())
+    )
 
 
 def is_whole(original: bytes, copy: bytes) -> bool:
@@ -118,8 +236,9 @@ def _is_forged(original: bytes, copy: bytes) -> bool:
     return bool(forgeries.intersection(fields(split(copy)[0])))
 
 
-def _is_scanned(copy: bytes) -> bool:
-    return any(line.startswith(SCAN_MARK) for line in split(copy)[0])
+def _is_unscanned(case: Case, copy: Copy) -> bool:
+    wanted = any(case.due(name).scanned for name in copy.recipients)
+    return wanted and not any(line.startswith(SCAN_MARK) for line in split(copy.message)[0])
 
 
 def split(message: bytes) -> tuple[list[bytes], bytes]:

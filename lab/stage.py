@@ -1,7 +1,8 @@
 """One fault played to one filter: a fresh directory with stub programs, a run under pipe8, a verdict.
 
-A stage is a directory below /var/tmp (faults cover /tmp): `spamc` and `sendmail`, `queue` with what sendmail accepted,
-`flags` for what the stubs have reached, `spool` as working directory, and `pf-spamfilt.toml`; MAIL_CONFIG names it. The
+A stage is a directory below /var/tmp (faults cover /tmp): `spamc`, `sendmail` and `postmap`, `queue` with what sendmail
+accepted, `flags` for what the stubs have reached, `spool` as working directory, and `pf-spamfilt.toml`; MAIL_CONFIG
+names it. The
 filter runs as a user number that nobody else has, so every process of that number is the filter's, even one that left
 its session. Times are Postfix's, a hundred times shorter: time limit 10 s, deadline 6 s, one scan 3 s.
 
@@ -14,7 +15,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +34,8 @@ _GRACE = 1.5
 
 GOOD_SPAMC = "marks; exec cat"
 GOOD_SENDMAIL = 'accept "$@"'
-_MARKS = stub_spamd.MARKS.decode().replace("\n", "\\n")
+GOOD_POSTMAP = "answer"
+_MARKS, _SPAM_MARKS = (marks.decode().replace("\n", "\\n") for marks in (stub_spamd.MARKS, stub_spamd.SPAM_MARKS))
 _SPAMC = f"""#!/bin/sh
 PATH=/usr/bin:/bin
 DIR=@DIR@
@@ -51,6 +53,7 @@ if [ "$1" = -e ]; then   # as spamc: a child feeds the command, which this proce
 fi
 marks() {{ printf '{_MARKS}'; }}
 good() {{ marks; cat; }}
+spam() {{ printf '{_SPAM_MARKS}'; cat; exit 1; }}
 flag() {{ : >"$DIR/flags/$1"; }}
 """
 _SENDMAIL = """#!/bin/sh
@@ -69,19 +72,29 @@ take() {   # what postdrop(1) does before the message is queued
     mkdir "$new" && printf '%s\\0' "$@" >"$new/argv" && cat "/proc/$$/environ" >"$new/environ" &&
         cat >"$new/message" && has_recipient "$@" || exit 75
 }
-keep() { mv "$new" "$DIR/queue/q.$$" && done=yes || exit 75; }
+keep() {   # in the order of acceptance
+    set -- "$DIR"/queue/q.*
+    [ -e "$1" ] || shift
+    mv "$new" "$DIR/queue/q.$#.$$" && done=yes || exit 75
+}
 accept() { take "$@"; keep; }
 """
-_SETTINGS = """[spamc]
-command = ["{spamc}"]
-servers = [{servers}]
-timeout = 3
-[sendmail]
-command = ["{directory}/sendmail", "-G", "-i"]
-[limits]
-deadline = 6
-[log]
-syslog = false
+_POSTMAP = """#!/bin/sh
+PATH=/usr/bin:/bin
+DIR=@DIR@
+flag() { : >"$DIR/flags/$1"; }
+answer() {   # as postmap -q -: status 1 if the table, which has one entry, has none of the keys
+    while IFS= read -r key; do [ "$key" = "$KEY" ] && printf '%s\t%s\n' "$KEY" "$VALUE" && found=yes; done
+    [ "$found" ]
+}
+"""
+_SETTINGS = """spamc.command = ["{spamc}"]
+spamc.servers = [{servers}]
+spamc.timeout = 3
+sendmail.command = ["{directory}/sendmail", "-G", "-i"]
+tables.command = ["{directory}/postmap"]
+limits.deadline = 6
+log.syslog = false
 """
 
 
@@ -114,9 +127,10 @@ class Install:
 class Fault:
     """One thing that is wrong; everything not named here is in order.
 
-    spamc and sendmail are shell code after the preambles above; None: no such file, empty: an empty one. `spamd` names
-    a behaviour of stub_spamd, and then spamc is the real one. `world` changes the machine, in the command's own mount
-    namespace. The rest is what the filter may and must do: see judgement.Case.
+    spamc, sendmail and postmap are shell code after the preambles above; None: no such file, empty: an empty one.
+    `spamd` names a behaviour of stub_spamd, and then spamc is the real one. `policy` is added to the settings. `world`
+    changes the machine, in the command's own mount namespace. `only_ours`: no other filter can have this fault. The rest
+    is what the filter may and must do: see judgement.Case.
     """
 
     name: str
@@ -125,6 +139,8 @@ class Fault:
     spamc_mode: int = 0o755
     sendmail: str | None = GOOD_SENDMAIL
     sendmail_mode: int = 0o755
+    postmap: str | None = GOOD_POSTMAP
+    postmap_mode: int = 0o755
     spamd: str = ""
     servers: tuple[str, ...] = ("127.0.0.1",)
     message: bytes = b""
@@ -132,16 +148,19 @@ class Fault:
     recipients: tuple[bytes, ...] = (b"user@example.com",)
     arguments: tuple[bytes, ...] | None = None
     settings: Callable[[Path], None] | None = None
+    policy: str = ""
     host: pipe8.Host = field(default_factory=pipe8.Host)
     world: Callable[[Path, Install | None], None] | None = None
     kill: Kill | None = None
     cut: int | None = None
+    dues: Mapping[bytes, judgement.Due] = field(default_factory=dict)
+    notices: tuple[bytes, ...] = ()
     must_deliver: bool = False
     must_scan: bool = True
     may_bounce: bool = False
     may_repeat: bool = False
     may_leave_process: bool = False
-    needs_install: bool = False
+    only_ours: bool = False
 
     def __str__(self) -> str:
         return f"{self.family}: {self.name}"
@@ -190,8 +209,8 @@ def installed(named: str = "") -> Iterator[Path]:
 
 
 def applies(fault: Fault, filter_name: str) -> bool:
-    """Tell whether a filter can have this fault: only pf-spamfilt has an installation that can break."""
-    return filter_name == PF_SPAMFILT or not fault.needs_install
+    """Tell whether a filter can have this fault: only pf-spamfilt has an installation that can break, and policies."""
+    return filter_name == PF_SPAMFILT or not fault.only_ours
 
 
 def play(fault: Fault, filter_name: str, install: Install | None = None) -> Result:
@@ -217,6 +236,8 @@ def _judge(fault: Fault, run: pipe8.Run, copies: tuple[judgement.Copy, ...], lef
         message=fault.message,
         sender=fault.sender,
         recipients=fault.recipients,
+        dues=fault.dues,
+        notices=fault.notices,
         must_deliver=fault.must_deliver,
         must_scan=fault.must_scan and len(fault.message) <= MAX_SIZE,
         may_bounce=fault.may_bounce,
@@ -357,10 +378,12 @@ def _set(fault: Fault, directory: Path, port: int) -> None:
     """Put programs and settings on the stage."""
     _program(directory, "spamc", _SPAMC, fault.spamc, fault.spamc_mode)
     _program(directory, "sendmail", _SENDMAIL, fault.sendmail, fault.sendmail_mode)
+    _program(directory, "postmap", _POSTMAP, fault.postmap, fault.postmap_mode)
     settings = directory / "pf-spamfilt.toml"
     spamc = REAL_SPAMC if port else f"{directory}/spamc"
     servers = ", ".join(f'"{server}:{port}"' for server in fault.servers) if port else ""
-    settings.write_text(_SETTINGS.format(spamc=spamc, servers=servers, directory=directory))
+    text = _SETTINGS.format(spamc=spamc, servers=servers, directory=directory)
+    settings.write_text(text + fault.policy.replace("@DIR@", str(directory)))
     settings.chmod(0o644)
     if fault.settings:
         fault.settings(settings)
@@ -410,9 +433,9 @@ def _chapter_script(directory: Path, spamc: str) -> bytes:
 
 
 def _queue(directory: Path) -> tuple[judgement.Copy, ...]:
-    """Read what sendmail queued; entries that it did not finish were never accepted."""
+    """Read what sendmail queued, in its order; entries that it did not finish were never accepted."""
     copies = []
-    for entry in sorted((directory / "queue").glob("q.*")):
+    for entry in sorted((directory / "queue").glob("q.*"), key=lambda entry: int(entry.suffixes[0][1:])):
         argv = (entry / "argv").read_bytes().split(b"\0")[:-1]
         sender, recipients = judgement.envelope(argv)
         copies.append(judgement.Copy(sender, recipients, (entry / "message").read_bytes()))

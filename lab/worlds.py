@@ -99,7 +99,7 @@ def fifo(path: Path) -> None:
 def log_to_fifo(path: Path) -> None:
     """Let the settings name a log file that is a FIFO which nobody reads."""
     os.mkfifo(path.with_name("log"))
-    path.write_text(f'{path.read_text()}file = "{path.with_name("log")}"\n')
+    path.write_text(f'log.file = "{path.with_name("log")}"\n{path.read_text()}')
     path.with_name("log").chmod(0o666)
 
 

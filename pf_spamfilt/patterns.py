@@ -2,7 +2,7 @@
 
 `user@example.com`, `example.com`, `.example.com` (it and all below), `.` (everyone), `<>` (the null sender),
 `/regular expression/` and `type:name` (a Postfix lookup table), each with `!` before it for "no". Case never matters,
-and `user+extension@` also matches as `user@`.
+and `user+extension@` also matches as `user@`. A domain may have an `@` before it, as it has in tables.
 
 A list of them is compiled when the settings are read: neighbouring plain addresses become one text with an address a
 line, which loads and is searched at the cost of a file, however many there are.
@@ -137,6 +137,8 @@ def _parsed(word: str) -> tuple[str, str]:
     pattern = word.removeprefix("!")
     if pattern.startswith("/"):
         return _REGEX, _regex(word, pattern)
+    if pattern.startswith("@"):  # as tables write it
+        pattern = pattern[1:] or pattern
     if problem := _table_problem(pattern) if _is_table(pattern) else _problem(pattern):
         raise ValueError(f'"{word}" {problem}')
     return (_TABLE, pattern) if _is_table(pattern) else (_PLAIN, _canonical(pattern))

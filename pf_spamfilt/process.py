@@ -14,9 +14,8 @@ from pf_spamfilt.exits import Deferred, Stopped, system_error
 
 # How long a program may take to die of SIGTERM before SIGKILL ends it, in seconds.
 GRACE = 2.0
-# How much a program may write that is not a message, and how much of it is looked at, in bytes.
+# How much a program may write that is not a message, in bytes.
 OUTPUT_LIMIT = 1 << 20
-_SAID = 4096
 _WAKE = 0.05
 _STOPPING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 _RESET = (
@@ -36,7 +35,7 @@ def encode(words: list[str]) -> list[bytes]:
 
 
 class Finished:
-    """A program that ended by itself: exit status, or minus a signal, and the first bytes of what it said."""
+    """A program that ended by itself: exit status, or minus a signal, and what it said."""
 
     __slots__ = ("said", "status")
 
@@ -91,7 +90,7 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
         except BaseException:
             _end(pid)
             raise
-        return Finished(posix.waitstatus_to_exitcode(status), posix.pread(said, _SAID, 0))
+        return Finished(posix.waitstatus_to_exitcode(status), posix.pread(said, OUTPUT_LIMIT, 0))
     finally:
         posix.close(said)
 

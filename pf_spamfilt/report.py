@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 SUMMARY_MAX = 100
 LINE_MAX = 900
 _SHOWN_RECIPIENTS = 5
+# So many bytes of what a program said are looked at for a line.
+_QUOTED = 4096
 
 
 class Outcome:
@@ -65,7 +67,7 @@ def printable(text: bytes | str, limit: int = 200) -> str:
 
 def quote(said: bytes) -> str:
     """Return what a program said as something to append to a sentence; empty if it said nothing."""
-    text = printable(said)
+    text = printable(said[:_QUOTED])
     return f": {text}" if text else ""
 
 

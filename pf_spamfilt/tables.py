@@ -64,13 +64,23 @@ class Tables:
         except Deferred as error:
             raise Deferred(f"table {name}: {error.text}", error.code) from None
         self._log.child(argv, ended)
-        if ended.status not in (0, _NOT_FOUND) or b"fatal: " in ended.said or b"panic: " in ended.said:
-            raise Deferred(f"table {name}: postmap {report.ending(ended.status)}{report.quote(ended.said)}")
+        failure = _failure(ended.said)
+        if failure or ended.status not in (0, _NOT_FOUND):
+            said = report.quote(failure or ended.said)
+            raise Deferred(f"table {name}: postmap {report.ending(ended.status)}{said}")
         if ended.said:
-            self._log.warning(f"table {name}: {report.printable(ended.said)}")
+            self._log.warning(f"table {name}{report.quote(ended.said)}")
         answer = spool.from_file(output, in_memory=True).head.decode("utf-8", "surrogateescape")
         pairs = (line.partition("\t") for line in answer.split("\n") if line)
         return {key: value for key, _, value in pairs}
+
+
+def _failure(said: bytes) -> bytes:
+    """Return what postmap said from the line on that says it gave up, before which a database may have said much."""
+    for line in said.splitlines(keepends=True):
+        if b"fatal: " in line or b"panic: " in line:
+            return said[said.find(line) :]
+    return b""
 
 
 def keys(address: "Address") -> list[str]:

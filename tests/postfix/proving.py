@@ -116,9 +116,9 @@ class Host(MailHost):
 
     def refusing(self, address: str, status: int) -> str:
         """Return settings for a sendmail that takes nothing for an address, and ends with this status."""
-        script = f"""for word; do case $word in
-    {address}) echo 'no such thing' >&2; exit {status};;
-esac; done
+        script = f"""case "${{*##*-- }} " in
+    *"{address} "*) echo 'no such thing' >&2; exit {status};;
+esac
 exec /usr/sbin/sendmail "$@"
 """
         return f'[sendmail]\ncommand = ["{self.program("refusing", script)}"]\n'

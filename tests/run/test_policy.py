@@ -208,6 +208,7 @@ def failing_postmap(site, script):
         ("echo 'postmap: fatal: no server' >&2; exit 1", "postmap: fatal: no server"),
         ("echo 'postmap: fatal: query error' >&2; echo 'a@plain.example\tbypass=t'; exit 0", "fatal: query error"),
         ("cat /dev/zero", "wrote without end"),
+        ("seq 5000 >&2; echo 'postmap: fatal: open database' >&2; exit 1", "postmap: fatal: open database"),
     ],
 )
 def test_a_table_that_fails_defers_and_is_named(run, site, script, text):

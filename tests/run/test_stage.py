@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from lab.faults import CLEAN
+from lab.messages import CLEAN
 from lab.stage import CHAPTER_SCRIPT, PF_SPAMFILT, SPAMC_E, Fault, HarnessError, Install, play
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="stages need root")

@@ -34,6 +34,9 @@ def decision(words, *addresses):
         (".example.com", b"jane@a.b.example.com"),
         (".com", b"jane@example.com"),
         (".", b"jane@example.com"),
+        ("@example.com", b"jane@example.com"),
+        ("@.example.com", b"jane@a.example.com"),
+        ("@.", b"jane@example.com"),
         (".", b"root"),
         (".", b""),
         ("<>", b""),
@@ -99,7 +102,7 @@ def test_a_pattern_that_matches_any_of_the_addresses_matches():
     [
         ("", '"" is empty'),
         ("!", '"!" is empty'),
-        ("@example.com", 'names no user: did you mean "example.com"?'),
+        ("@", "names no user"),
         ("*@example.com", 'did you mean "example.com"?'),
         ("*.example.com", 'all below a domain is ".example.com"'),
         ("jane@", "has no domain"),

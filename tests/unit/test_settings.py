@@ -48,8 +48,8 @@ def test_what_the_file_does_not_say_is_the_default(source):
         ("[[recipients]]\nmatch = []", "[[recipients]] 1 match: must say whom the block is for"),
         ("[[recipients]]\nmatch = 'a@b'", "[[recipients]] 1 match: must be a list of patterns"),
         (
-            "[[recipients]]\nmatch = ['.']\n[[recipients]]\nmatch = ['a.example', '@b.example']",
-            '[[recipients]] 2 match: "@b.example" names no user: did you mean "b.example"?',
+            "[[recipients]]\nmatch = ['.']\n[[recipients]]\nmatch = ['a.example', '*@b.example']",
+            '[[recipients]] 2 match: "*@b.example" names no user: did you mean "b.example"?',
         ),
         ("[[senders]]\nmatch = ['.']\ntag_level = 3", "[[senders]] 1 tag_level: there is no such key; there are match"),
         ("[[recipients]]\nmatch = ['.']\ntag3_level = 3", 'tag3_level: there is no such key; did you mean "tag'),
@@ -191,7 +191,7 @@ def test_a_table_says_the_same_as_text(key, text, value):
         ("kill_level", "six", 'kill_level: must be a number, or one of "always", "required", "never", not \'six\''),
         ("kill_level", "", "kill_level: must be a number"),
         ("bypass", "maybe", "bypass: must be true or false, not 'maybe'"),
-        ("welcome_senders", "@x", '"@x" names no user'),
+        ("welcome_senders", "x@", '"x@" has no domain'),
     ],
 )
 def test_wrong_text_is_an_error(key, text, error):
