@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Disposal:
-    """One message on its way out: `message` is the original without forged fields, `fields` its header as it came."""
+    """One message on its way out: `message` is the original without forged fields, `fields` are trace.telling()."""
 
     def __init__(self, running: "Filter", message: "Message", treatments: "list[Treatment]") -> None:
         self.settings = running.settings

@@ -107,7 +107,7 @@ class Filter:
     def read(self) -> spool.Message:
         """Return the message on stdin, whole; refuse one that is cut, or that runs in circles."""
         message = spool.read(0, self.settings.spamc.max_size, self.deadline)
-        self.fields, _ = headers.split(message.head)
+        self.fields = trace.telling(headers.split(message.head)[0])
         self.record.size = message.size
         self.record.queue_id = trace.queue_id(self.fields)
         self.feeder.check()

@@ -59,6 +59,6 @@ def _case(disposal: Disposal, treatment: Treatment) -> notify.Case:
         required=treatment.required,
         tests=verdict.tests if verdict else "",
         reason=reason(treatment) if treatment.handled else "the mail system cannot accept this message",
-        header=b"".join(field for field in disposal.fields if not headers.is_forged(field)),
+        header=b"".join(headers.split(spool.head(disposal.message, disposal.settings.spamc.max_size))[0]),
         host=trace.host(disposal.fields) or posix.uname().nodename,
     )

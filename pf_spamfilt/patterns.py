@@ -4,8 +4,8 @@
 `/regular expression/` and `type:name` (a Postfix lookup table), each with `!` before it for "no". Case never matters,
 and `user+extension@` also matches as `user@`. A domain may have an `@` before it, as it has in tables.
 
-A list of them is compiled when the settings are read: neighbouring plain addresses become one text with an address a
-line, which loads and is searched at the cost of a file, however many there are.
+A list of them is compiled when the settings are read: neighbouring plain addresses that say the same become texts with
+an address a line, of which one is searched. So it loads at the cost of a file, however many there are.
 """
 
 from pf_spamfilt.envelope import NULL_SENDER, is_local_part, split_address, split_extension, unquoted
@@ -13,26 +13,30 @@ from pf_spamfilt.envelope import NULL_SENDER, is_local_part, split_address, spli
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    # Kind, content, and what a match says.
-    Segment = tuple[str, str, bool]
+    # Kind, content, and what a match says; the content of _PLAIN are texts.
+    Segment = tuple[str, Any, bool]
     Patterns = list[Segment]
+    # In which lists a plain address is, and the lists that have to be matched.
+    Index = tuple[dict[str, list[int]], dict[int, Patterns]]
     Lookup = Callable[[str, "Address"], bool]
 
-# Kinds of segments: plain addresses, those with some "!" among them, a regular expression, a table.
-_PLAIN, _SIGNED, _REGEX, _TABLE = "plain", "signed", "regex", "table"
+# Kinds of segments: plain addresses, a regular expression, a table.
+_PLAIN, _REGEX, _TABLE = "plain", "regex", "table"
+_LINES = 16  # about so many addresses are in one text
 _TYPE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
 class Address:
-    """An address as patterns see it: `text`, its lower-case `keys` from itself to `.`, and each key as a line."""
+    """An address as patterns see it: `text`, its lower-case `keys` from itself to `.`, and each as a line."""
 
     __slots__ = ("keys", "lines", "text")
 
     def __init__(self, address: bytes, delimiters: str) -> None:
         self.text = text(address)
         self.keys = _keys(address, delimiters)
-        self.lines = [f"\n{key}\n" for key in self.keys]
+        self.lines = [(_number(key), f"\n{key}\n") for key in self.keys]
 
 
 def text(address: bytes) -> str:
@@ -62,13 +66,13 @@ def domain_keys(domain: str) -> list[str]:
 
 
 def words(patterns: "Patterns") -> list[str]:
-    """Return the patterns as they were written, but in lower case."""
+    """Return the patterns as they were written, but in lower case, and neighbouring addresses in another order."""
     found = []
     for kind, content, yes in patterns:
-        if kind in (_PLAIN, _SIGNED):
-            found += content.split("\n")[1:-1]
-        else:
-            found.append("!" * (not yes) + (f"/{content}/" if kind == _REGEX else content))
+        lines = [f"/{content}/" if kind == _REGEX else content]
+        if kind == _PLAIN:
+            lines = sorted(line for text in content for line in text.split("\n")[1:-1])
+        found += ["!" * (not yes) + line for line in lines]
     return found
 
 
@@ -78,31 +82,14 @@ def matching(patterns: "Patterns", addresses: list[Address], lookup: "Lookup") -
     `lookup(table, address)` tells whether a Postfix table has an entry for an address.
     """
     for kind, content, yes in patterns:
-        if kind in (_PLAIN, _SIGNED):
-            found = _first_line(content, addresses, kind == _SIGNED)
-            if found is not None:
-                return found
-        elif any(_matches(kind, content, address, lookup) for address in addresses):
+        if any(_matches(kind, content, address, lookup) for address in addresses):
             return yes
     return None
 
 
-def _first_line(content: str, addresses: list[Address], signed: bool) -> bool | None:
-    """Return whether the first line that is a key of any address stands without `!`."""
-    place, found = len(content), None
-    for address in addresses:
-        for line in address.lines:
-            at = content.find(line, 0, place + len(line))
-            if 0 <= at < place:
-                place, found = at, True
-            if signed:
-                at = content.find("\n!" + line[1:], 0, place + len(line) + 1)
-                if 0 <= at < place:
-                    place, found = at, False
-    return found
-
-
-def _matches(kind: str, content: str, address: Address, lookup: "Lookup") -> bool:
+def _matches(kind: str, content: "Any", address: Address, lookup: "Lookup") -> bool:
+    if kind == _PLAIN:
+        return any(line in content[number % len(content)] for number, line in address.lines)
     if kind == _TABLE:
         return lookup(content, address)
     import re  # costs as much as all our modules: only who uses regular expressions pays for it
@@ -110,26 +97,58 @@ def _matches(kind: str, content: str, address: Address, lookup: "Lookup") -> boo
     return re.search(content, address.text, re.IGNORECASE) is not None
 
 
+def _number(key: str) -> int:
+    """Return what tells in which text an address is. It is the same in every process, unlike hash()."""
+    return int.from_bytes(key.encode("utf-8", "surrogateescape"), "big")
+
+
+def index(lists: "list[Patterns]") -> "Index":
+    """Return `lists`, by their numbers, as those_matching() wants them: hundreds cost no more than one."""
+    places: dict[str, list[int]] = {}
+    others: dict[int, Patterns] = {}
+    for number, patterns in enumerate(lists):
+        if all(kind == _PLAIN and yes for kind, _, yes in patterns):
+            for word in words(patterns):
+                places.setdefault(word, []).append(number)
+        else:
+            others[number] = patterns
+    return places, others
+
+
+def those_matching(index: "Index", address: Address, lookup: "Lookup") -> list[int]:
+    """Return the numbers of the lists that match `address`, in their order."""
+    places, others = index
+    found = {number for key in address.keys for number in places.get(key, ())}
+    found.update(number for number, patterns in others.items() if matching(patterns, [address], lookup))
+    return sorted(found)
+
+
 def compiled(words: list[str]) -> "Patterns":
     """Return `words` as matching() wants them. Raises ValueError, which shows the bad one and says what is wrong."""
     patterns: Patterns = []
     lines: list[str] = []
+    said = True
     for word in words:
         kind, content = _parsed(word)
+        yes = not word.startswith("!")
+        if kind != _PLAIN or yes != said:
+            patterns += _joined(lines, said)
+            lines, said = [], yes
         if kind == _PLAIN:
-            lines.append("!" * word.startswith("!") + content)
+            lines.append(content)
         else:
-            patterns += _joined(lines)
-            patterns.append((kind, content, not word.startswith("!")))
-            lines = []
-    return patterns + _joined(lines)
+            patterns.append((kind, content, yes))
+    return patterns + _joined(lines, said)
 
 
-def _joined(lines: list[str]) -> "Patterns":
+def _joined(lines: list[str], yes: bool) -> "Patterns":
+    """Return plain addresses as a segment, each in the text that its number tells."""
     if not lines:
         return []
-    signed = any(line.startswith("!") for line in lines)
-    return [(_SIGNED if signed else _PLAIN, "\n" + "\n".join(lines) + "\n", True)]
+    texts = ["\n"] * (len(lines) // _LINES | 1)
+    for line in lines:
+        texts[_number(line) % len(texts)] += f"{line}\n"
+    return [(_PLAIN, texts, yes)]
 
 
 def _parsed(word: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ Each key comes from the first source that has it: a Postfix table, a block of [[
 Levels, lists and destinies are those of amavisd-new; pf-spamfilt.toml(5) tells what they do.
 """
 
-from pf_spamfilt.patterns import matching
+from pf_spamfilt.patterns import matching, those_matching
 from pf_spamfilt.settings import DEFAULTS
 from pf_spamfilt.verdict import figure
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pf_spamfilt.patterns import Address, Lookup
+    from pf_spamfilt.settings import Blocks
     from pf_spamfilt.verdict import Scan, Verdict
 
     # Where keys come from, and what they are there.
@@ -88,13 +89,11 @@ def grouped(treatments: list[Treatment], key: "Callable[[Treatment], Hashable]")
     return list(groups.values())
 
 
-def matching_blocks(
-    section: str, blocks: "list[dict[str, Any]]", address: "Address", lookup: "Lookup"
-) -> "Iterator[Source]":
+def matching_blocks(section: str, blocks: "Blocks", address: "Address", lookup: "Lookup") -> "Iterator[Source]":
     """Yield the blocks of `section` that are for `address`."""
-    for number, block in enumerate(blocks, 1):
-        if matching(block["match"], [address], lookup):
-            yield f"[[{section}]] {number}", block
+    index, keys = blocks
+    for number in those_matching(index, address, lookup):
+        yield f"[[{section}]] {number + 1}", keys[number]
 
 
 def standing(group: "list[Source]", senders: "list[Address]", lookup: "Lookup") -> "Standing | None":

@@ -1,19 +1,20 @@
 """The keys of [policy]: what each may be, in pf-spamfilt.toml or as text in a Postfix table.
 
 Imported only where settings are read or a table has answered.
-"""
 
-from collections.abc import Callable, Iterator
+A check returns what is allowed if the value is wrong, otherwise an empty string. One that knows better what is wrong
+raises ValueError with it.
+"""
 
 from pf_spamfilt import envelope, patterns
 from pf_spamfilt.exits import Deferred
 from pf_spamfilt.settings import DEFAULTS
 
-Check = Callable[[object], str]
-"""A check returns what is allowed if the value is wrong, otherwise an empty string.
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # collections.abc costs a message with a table more than all else of its answer
+    from collections.abc import Callable, Iterator
 
-One that knows better what is wrong raises ValueError with it.
-"""
+    Check = Callable[[object], str]
 
 MACROS = ("recipient", "user", "mailbox", "extension", "domain")
 STORES = ("maildir", "mbox", "dir")
@@ -24,7 +25,7 @@ _TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "1": True}
 _TRUTHS |= {"false": False, "no": False, "n": False, "f": False, "0": False}
 
 
-def one_of(*words: str) -> Check:
+def one_of(*words: str) -> "Check":
     """Allow one of these words."""
     allowed = "one of " + ", ".join(f'"{word}"' for word in words)
     return lambda value: "" if value in words else allowed
@@ -106,7 +107,7 @@ def _file_name(value: object) -> str:
     return "" if good else "the name of a file, with %b, %i and %n, and without a slash"
 
 
-CHECKS: dict[str, Check] = {
+CHECKS: "dict[str, Check]" = {
     "tag_level": _level,
     "tag2_level": _level,
     "kill_level": _level,
@@ -152,7 +153,7 @@ def from_result(result: str) -> dict[str, object]:
     return values
 
 
-def _read(default: object, check: Check, word: str) -> object:
+def _read(default: object, check: "Check", word: str) -> object:
     """Read a word as what its key's default is."""
     if isinstance(default, bool):
         return _TRUTHS.get(word.lower(), word)
@@ -166,7 +167,7 @@ def _read(default: object, check: Check, word: str) -> object:
         return word
 
 
-def assignments(result: str) -> Iterator[tuple[str, str]]:
+def assignments(result: str) -> "Iterator[tuple[str, str]]":
     """Yield the keys and values of a table's `key=value key=value`.
 
     Blanks separate, and so does a comma before a key, with which Postfix joins several results. A value with blanks

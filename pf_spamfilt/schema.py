@@ -8,12 +8,14 @@ import marshal
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pf_spamfilt import log, patterns, policy_keys, settings
 from pf_spamfilt.exits import SettingsError
-from pf_spamfilt.policy_keys import MACROS, Check, boolean, one_of, text, texts
+from pf_spamfilt.policy_keys import MACROS, boolean, one_of, text, texts
+
+Check = Callable[[object], str]
 
 
 def _number(low: int, high: int) -> Check:
@@ -103,15 +105,17 @@ def read(source: str) -> "settings.Values":
         raise SettingsError(f"{source}: {problem}")
     values["policy"] = _converted(values.get("policy", {}))
     for section in settings.BLOCKS:
-        values[section] = [_converted(block) for block in values.get(section, [])]
+        values[section] = _blocks(values.get(section, []))
     return values
 
 
+def _blocks(blocks: list[dict[str, object]]) -> "settings.Blocks":
+    index = patterns.index([patterns.compiled(block["match"]) for block in blocks])  # type: ignore[arg-type]
+    return index, [_converted({key: block[key] for key in block if key != "match"}) for block in blocks]
+
+
 def _converted(keys: Mapping[str, object]) -> dict[str, object]:
-    return {
-        key: patterns.compiled(value) if key == "match" else policy_keys.converted(key, value)  # type: ignore[arg-type]
-        for key, value in keys.items()
-    }
+    return {key: policy_keys.converted(key, value) for key, value in keys.items()}
 
 
 def compile_file(source: str) -> str:

@@ -17,8 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    # By section, and its keys; a section of blocks is a list.
+    from pf_spamfilt.patterns import Index
+
+    # By section, and its keys; a section of blocks is Blocks.
     Values = dict[str, Any]
+    # Whom the blocks are for, and the keys of each.
+    Blocks = tuple[Index, list[dict[str, Any]]]
 
 FILE_NAME = "pf-spamfilt.toml"
 DEFAULT_FOLDER = "/etc/postfix"
@@ -63,6 +67,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
 }
 # Sections that are lists of blocks, each with the patterns whom it is for.
 BLOCKS = ("recipients", "senders")
+_NO_BLOCKS: "Blocks" = (({}, {}), [])
 
 
 class Spamc:
@@ -120,8 +125,8 @@ class Settings:
         self.spamc, self.sendmail, self.limits, self.log = Spamc(), Sendmail(), Limits(), LogSettings()
         self.tables = TableSettings()
         self.policy: dict[str, object] = values.get("policy", {})
-        self.recipients: list[dict[str, object]] = values.get("recipients", [])
-        self.senders: list[dict[str, object]] = values.get("senders", [])
+        self.recipients: Blocks = values.get("recipients", _NO_BLOCKS)
+        self.senders: Blocks = values.get("senders", _NO_BLOCKS)
         for section, keys in DEFAULTS.items():
             if section != "policy":
                 vars(getattr(self, section) if section else self).update(keys | values.get(section, {}))

@@ -8,6 +8,12 @@ from pf_spamfilt.envelope import NULL_SENDER
 
 # So often may one host have taken a message from this filter's account: more is a loop.
 PASSES = 3
+_TELLING = (b"received", b"from", b"list-", b"precedence", b"auto-submitted")
+
+
+def telling(fields: list[bytes]) -> list[bytes]:
+    """Return the fields that tell of a message's way and its sender: a whole header can take more than the message."""
+    return [field for field in fields if headers.name_of(field).startswith(_TELLING)]
 
 
 def queue_id(fields: list[bytes]) -> str:

@@ -88,7 +88,7 @@ def _is_same_message(fields: list[bytes], rest: bytes, original: bytes) -> bool:
     original_fields, original_rest = headers.split(original)
     if _without_separator(rest) != _without_separator(original_rest):
         return False
-    remaining = iter([field.replace(b"\r\n", b"\n") for field in fields])
+    remaining = (field.replace(b"\r\n", b"\n") for field in fields)
     return all(
         field.replace(b"\r\n", b"\n") in remaining
         for field in original_fields

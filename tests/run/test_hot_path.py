@@ -43,6 +43,11 @@ match = ["example.com"]
 quarantine = ""
 """
 RECIPIENTS = ("joe@example.net", "strict@example.net", "patient@example.net")
+TABLE = r"""
+[tables]
+command = ["/bin/sh", "-c", "cat >/dev/null; printf 'joe@example.net\\tkill_level=12\\n'", "postmap"]
+recipients = ["hash:/no/such/file"]
+"""
 REGEX = '[policy]\nwelcome_senders = ["/^news@/"]\n'
 
 
@@ -105,6 +110,11 @@ def test_policies_with_different_results_import_no_more(imported):
 def test_a_regular_expression_costs_the_import_of_re(imported, python):
     bare, with_re = (set(python(code)[0].split()) for code in (PROBE, f"import re; {PROBE}"))
     assert imported(settings=REGEX).modules - imported().modules <= with_re - bare
+
+
+def test_a_table_costs_two_modules_of_ours(imported):
+    run = imported(settings=TABLE)
+    assert run.modules - imported().modules == {"pf_spamfilt.tables", "pf_spamfilt.policy_keys"}
 
 
 def test_settings_that_are_not_compiled_cost_an_import(imported):

@@ -140,6 +140,20 @@ def test_a_list_decides_as_its_patterns_one_by_one(words, addresses):
     assert decision(words, *addresses) is next((found for found in one_by_one if found is not None), None)
 
 
+@given(st.lists(st.lists(WORD)), ADDRESS)
+def test_lists_with_an_index_decide_as_each_alone(lists, address):
+    index = marshal.loads(marshal.dumps(patterns.index([compiled(words) for words in lists])))
+    found = patterns.those_matching(index, Address(address, "+"), lookup)
+    assert found == [number for number, words in enumerate(lists) if decision(words, address)]
+
+
+def test_one_of_thousands_is_found_and_no_other():
+    words = [f"user{number}@example.com" for number in range(5000)]
+    assert all(decision(words, word.encode()) for word in words[::97])
+    assert decision(words, b"user5000@example.com") is None
+    assert patterns.words(compiled(words)) == sorted(words)
+
+
 @given(st.binary())
 def test_any_bytes_are_an_address(data):
     address = Address(data, "+-")

@@ -158,11 +158,8 @@ def test_policies_are_read_with_their_patterns_compiled(source, compiling):
     chosen = settings.load(str(source))
     assert (chosen.policy["tag2_level"], chosen.note) == (6.3, "")
     assert patterns.words(chosen.policy["welcome_senders"])[2:] == ["!/^spam/", "hash:/etc/postfix/friends"]
-    assert [sorted(block) for block in chosen.recipients] == [
-        ["kill_level", "match", "quarantine"],
-        ["bypass", "match"],
-    ]
-    assert chosen.senders[0]["admin"] == "security@example.com"
+    assert chosen.recipients[1] == [{"kill_level": 12, "quarantine": "dir:/var/spool/spam"}, {"bypass": True}]
+    assert chosen.senders[1] == [{"admin": "security@example.com"}]
     assert chosen.tables.recipients == ["pgsql:/etc/postfix/policy.cf"]
 
 
