@@ -66,7 +66,7 @@ def _runners(scene: Scene) -> dict[str, Runner]:
 
 
 def _runner(scene: Scene, name: str, lane: Lane) -> Runner:
-    folder = scene.directory / f"configuration, {name}"
+    folder = scene.directory / f"configuration with {name}"
     folder.mkdir()
     if lane.settings is not None:
         source = folder / "pf-spamfilt.toml"
