@@ -35,7 +35,7 @@ class Disposal:
         self._quarantine()
         self._reinject()
         refusal = self.refusal()
-        bounced = [] if refusal else self._ending(policy.BOUNCED)
+        bounced = [] if refusal else self._ending(report.BOUNCED)
         if bounced or any(treatment.handled and _wants_notice(treatment) for treatment in self.treatments):
             from pf_spamfilt import notices
 
@@ -45,8 +45,8 @@ class Disposal:
 
     def refusal(self) -> str:
         """Return why the message is refused for all recipients; empty if it is not."""
-        refused = all(each.handled and each.end == policy.BOUNCED for each in self.treatments)
-        return reason(self.treatments[0]) if refused else ""
+        refused = all(each.handled and each.end == report.BOUNCED for each in self.treatments)
+        return reason(self.treatments) if refused else ""
 
     def submit(self, message: "Message", sender: bytes, recipients: list[bytes]) -> None:
         """Give a message to sendmail."""
@@ -62,7 +62,7 @@ class Disposal:
         base = scan.answer if agreed and scan.answer else self.message
         if agreed and treatment.status and not treatment.tag:
             return base
-        fields, _ = headers.split(spool.head(base, self.settings.spamc.max_size))
+        fields, _ = headers.split(spool.head(base))
         answer = headers.split(scan.answer.head)[0] if scan.answer else []
         return spool.with_header(base, fields, tagging.fields(fields, answer, treatment))
 
@@ -87,19 +87,20 @@ class Disposal:
 
     def _reinject(self) -> None:
         """Give each copy to sendmail. What it will never take is bounced, without what it took for others."""
-        rejected = []
-        for group in policy.grouped(self._ending(policy.REINJECTED), lambda treatment: treatment.copy):
+        rejected: list[Treatment] = []
+        for group in policy.grouped(self._ending(report.REINJECTED), lambda treatment: treatment.copy):
             copy = self.copy(group[0])
             try:
                 self.submit(copy, self.envelope.sender, _recipients(group))
-            except Rejected:
+            except Rejected as error:
                 rejected += group
-                if len(rejected) == len(self.treatments) or self.envelope.sender == NULL_SENDER:
+                if len(rejected) == len(self.treatments):
                     raise
+                self.log.warning(f"{self.record.queue_id}: {error.text}")
             if copy not in (self.message, group[0].scan.answer):
                 posix.close(copy.fd)
         for treatment in rejected:
-            treatment.end = policy.BOUNCED
+            treatment.end = report.DISCARDED if self.envelope.sender == NULL_SENDER else report.BOUNCED
 
     def record_outcomes(self) -> None:
         """Tell the record what became of whom."""
@@ -119,10 +120,16 @@ def _recipients(group: "list[Treatment]") -> list[bytes]:
     return [treatment.wishes.recipient for treatment in group]
 
 
-def reason(treatment: "Treatment") -> str:
+def reason(group: "list[Treatment]") -> str:
     """Return in words for its sender why a message was handled."""
-    verdict = treatment.scan.verdict
+    reasons = {_reason(treatment) for treatment in group}
+    return reasons.pop() if len(reasons) == 1 else "the message looks like spam"
+
+
+def _reason(treatment: "Treatment") -> str:
     if treatment.is_blocked:
         return "the sender is blocked by the recipient"
-    score = f" (score {verdict.score}, {treatment.required} required)" if verdict and verdict.score else ""
-    return f"the message looks like spam{score}"
+    verdict, limit = treatment.scan.verdict, policy.limit(treatment)
+    figures = [f"score {verdict.score}"] if verdict and verdict.score else []
+    figures += [f"{limit} required"] if figures and limit else []
+    return f"the message looks like spam{' (' + ', '.join(figures) + ')' if figures else ''}"

@@ -55,8 +55,12 @@ def spamc_user(template: str, recipient: bytes, delimiters: str) -> bytes:
 
 
 def expand(template: str, recipient: bytes, delimiters: str) -> bytes:
-    """Expand the macros of pipe(8) in `template` for `recipient`; `delimiters` is Postfix's recipient_delimiter."""
+    """Expand the macros of pipe(8) in `template` for `recipient`; `delimiters` is Postfix's recipient_delimiter.
+
+    A local part is not quoted then, but in `${recipient}`.
+    """
     local, _, domain = split_address(recipient)
+    local = unquoted(local)
     user, extension = split_extension(local, delimiters.encode())
     values = {b"recipient": recipient, b"mailbox": local, b"user": user, b"extension": extension, b"domain": domain}
     first, *rest = template.encode().split(b"${")

@@ -4,7 +4,7 @@ import time
 
 from pf_spamfilt import scan, spool
 from pf_spamfilt.envelope import spamc_user
-from pf_spamfilt.exits import ScanFailed
+from pf_spamfilt.exits import UNREACHED, ScanFailed
 from pf_spamfilt.verdict import Scan
 
 TYPE_CHECKING = False
@@ -42,13 +42,15 @@ def _user(running: "Filter", recipient: bytes) -> bytes:
 
 
 def _scan_for(running: "Filter", message: "Message", users: list[bytes], partial: bool = False) -> dict[bytes, Scan]:
-    """Scan the message for each user; equal answers become one."""
+    """Scan the message for each user; equal answers become one. A scanner out of reach is asked once."""
     started = time.monotonic()
     scans: dict[bytes, Scan] = {}
+    unreached: Scan | None = None
     try:
         for user in users:
-            found = _scan(running, message, user)
+            found = unreached or _scan(running, message, user)
             found.partial = partial
+            unreached = found if found.failed == UNREACHED else None
             scans[user] = next((each for each in scans.values() if each.equals(found)), found)
     finally:
         running.record.scan_seconds = time.monotonic() - started
@@ -63,4 +65,4 @@ def _scan(running: "Filter", message: "Message", user: bytes) -> Scan:
         if running.settings.spamc.on_failure != "pass":
             raise
         running.log.warning(f"{running.record.queue_id}: passed without a scan: {error.text}")
-        return Scan(user, error.text, failed=True)
+        return Scan(user, error.text, failed=error.code)

@@ -10,6 +10,8 @@ USAGE = 64
 DATAERR = 65
 UNAVAILABLE = 69
 TEMPFAIL = 75
+# The enhanced code of a scanner that could not be reached, or did not answer in time.
+UNREACHED = "4.4.1"
 
 
 class Ended(Exception):

@@ -188,7 +188,7 @@ def _decision(treatment: Treatment) -> Iterator[str]:
         return
     yield f"handled: kill_level {wishes['kill_level']} is reached"
     kept = [f"kept in quarantine {wishes['quarantine']}"] if wishes["quarantine"] else []
-    yield ", ".join([*kept, "delivered" if treatment.end == policy.REINJECTED else treatment.end])
+    yield ", ".join([*kept, "delivered" if treatment.end == report.REINJECTED else treatment.end])
 
 
 def _mark(treatment: Treatment) -> str:
@@ -203,7 +203,7 @@ def _mark(treatment: Treatment) -> str:
 
 def _describe_copy(original: Message, disposal: Disposal, group: list[Treatment]) -> Iterator[tuple[str, str]]:
     """Yield how a copy differs from the message that came, and what would be run to deliver it."""
-    if group[0].end != policy.REINJECTED:
+    if group[0].end != report.REINJECTED:
         yield "end", group[0].end
         return
     yield from _changes(original, disposal.copy(group[0]))

@@ -39,7 +39,7 @@ def run(arguments: list[str], config: str = "") -> int:
             log.warning(chosen.note)
         refused = Filter(chosen, log, record, started).deliver()
         for outcome, line in report.lines(record, time.monotonic() - started):
-            log.message(line, outcome.action == policy.DISCARDED)
+            log.message(line, outcome.action == report.DISCARDED)
         tell(f"5.7.1 {refused}" if refused else report.summary(record))
         return UNAVAILABLE if refused else OK
     except Exception as error:

@@ -18,16 +18,16 @@ def send(disposal: Disposal, bounced: list[Treatment]) -> None:
     """Send what the sender must know of `bounced` recipients, and what recipients' policies ask for."""
     sender = disposal.envelope.sender
     handled = [treatment for treatment in disposal.treatments if treatment.handled]
-    for group in policy.grouped(bounced, lambda each: (each.handled, reason(each))):
+    for group in policy.grouped(bounced, lambda each: each.handled):
         status = "5.7.1" if group[0].handled else _REJECTED
-        _submit(disposal, notify.bounce(_case(disposal, group[0]), _recipients(group), status), sender)
+        _submit(disposal, notify.bounce(_case(disposal, group), _recipients(group), status), sender)
     for group in policy.grouped(handled, lambda each: each.wishes["admin"]):
         if admin := group[0].wishes["admin"]:
             outcomes = [(each.wishes.recipient, _outcome(each)) for each in group]
-            _submit(disposal, notify.to_admin(_case(disposal, group[0]), admin, outcomes), admin.encode())
-    warned = [each for each in handled if each.wishes["warn_sender"] and each.end != policy.BOUNCED]
+            _submit(disposal, notify.to_admin(_case(disposal, group), admin, outcomes), admin.encode())
+    warned = [each for each in handled if each.wishes["warn_sender"] and each.end != report.BOUNCED]
     if warned and trace.may_answer(sender, disposal.fields):
-        _submit(disposal, notify.to_sender(_case(disposal, warned[0]), _recipients(warned)), sender)
+        _submit(disposal, notify.to_sender(_case(disposal, warned), _recipients(warned)), sender)
 
 
 def _submit(disposal: Disposal, notice: bytes, recipient: bytes) -> None:
@@ -45,20 +45,20 @@ def _recipients(group: list[Treatment]) -> list[bytes]:
 def _outcome(treatment: Treatment) -> str:
     """Say what became of one recipient's copy."""
     kept = f", in quarantine {treatment.kept}" if treatment.kept else ""
-    return f"{'delivered' if treatment.end == policy.REINJECTED else treatment.end}{kept}"
+    return f"{'delivered' if treatment.end == report.REINJECTED else treatment.end}{kept}"
 
 
-def _case(disposal: Disposal, treatment: Treatment) -> notify.Case:
-    verdict = treatment.scan.verdict
+def _case(disposal: Disposal, group: list[Treatment]) -> notify.Case:
+    treatment, verdict = group[0], group[0].scan.verdict
     return notify.Case(
         queue_id=disposal.record.queue_id,
         sender=disposal.envelope.sender,
         size=disposal.record.size,
         # The score of a blocked sender is not why.
         score=verdict.score if verdict and not treatment.is_blocked else "",
-        required=treatment.required,
+        required=policy.limit(treatment),
         tests=verdict.tests if verdict else "",
-        reason=reason(treatment) if treatment.handled else "the mail system cannot accept this message",
-        header=b"".join(headers.split(spool.head(disposal.message, disposal.settings.spamc.max_size))[0]),
+        reason=reason(group) if treatment.handled else "the mail system cannot accept this message",
+        header=b"".join(headers.split(spool.head(disposal.message))[0]),
         host=trace.host(disposal.fields) or posix.uname().nodename,
     )

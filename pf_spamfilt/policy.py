@@ -5,6 +5,7 @@ Levels, lists and destinies are those of amavisd-new; pf-spamfilt.toml(5) tells 
 """
 
 from pf_spamfilt.patterns import matching, those_matching
+from pf_spamfilt.report import BOUNCED, DISCARDED, QUARANTINED, REINJECTED
 from pf_spamfilt.settings import DEFAULTS
 from pf_spamfilt.verdict import figure
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     Standing = tuple[bool, bool, str]
 
 LISTS = ("welcome_senders", "block_senders")
-# What becomes of a copy.
-REINJECTED, QUARANTINED, DISCARDED, BOUNCED = "reinjected", "quarantined", "discarded", "bounced"
 _LISTED = {(True, True): "both", (True, False): "welcome", (False, True): "block", (False, False): ""}
 # The required score of what is never spam, as administrators write it elsewhere.
 _NEVER = 9999.0
@@ -157,6 +156,14 @@ def _reaches(verdict: "Verdict | None", level: "float | str", is_kill: bool = Fa
     if isinstance(level, str) or number is None:
         return verdict.spam and not (is_kill and level != "required")
     return number >= level
+
+
+def limit(treatment: Treatment) -> str:
+    """Return the score from which on a handled message is handled; empty if no score decides."""
+    level, verdict = treatment.wishes["kill_level"], treatment.scan.verdict
+    if isinstance(level, str):
+        return verdict.required if verdict and level == "required" else ""
+    return figure(float(level))
 
 
 def needs_number(wishes: Wishes) -> bool:

@@ -5,7 +5,7 @@ In this version it is sent to an address.
 
 import posix
 
-from pf_spamfilt import headers, spool
+from pf_spamfilt import headers, spool, tagging
 from pf_spamfilt.envelope import NULL_SENDER
 from pf_spamfilt.exits import Deferred, Rejected, SettingsError
 
@@ -23,24 +23,25 @@ def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> 
     if b":/" in destination:
         raise SettingsError(f'quarantine "{destination.decode()}": not in this version; an address is')
     name = f"{disposal.record.queue_id}-{posix.urandom(4).hex()}"
-    fields, _ = headers.split(spool.head(disposal.message, disposal.settings.spamc.max_size))
-    kept = [*_on_top(name, disposal.envelope.sender, group, headers.line_end(b"".join(fields[:1]))), *fields]
+    fields, _ = headers.split(spool.head(disposal.message))
+    marks = _marks(name, disposal.envelope.sender, group, headers.line_end(b"".join(fields[:1])))
+    kept = spool.with_header(disposal.message, fields, tagging.on_top(fields, marks))
     # Sent by nobody: if it cannot be delivered, no innocent sender hears of it.
     try:
-        disposal.submit(spool.with_header(disposal.message, fields, kept), NULL_SENDER, [destination])
+        disposal.submit(kept, NULL_SENDER, [destination])
     except Rejected as error:
         raise Deferred(f"quarantine: {error.text}") from None
     return name
 
 
-def _on_top(name: str, sender: bytes, group: "list[Treatment]", end: bytes) -> list[bytes]:
+def _marks(name: str, sender: bytes, group: "list[Treatment]", end: bytes) -> list[bytes]:
     """Return the envelope and what SpamAssassin said as header fields."""
     recipients = [b"<" + treatment.wishes.recipient + b">" for treatment in group]
     answer = group[0].scan.answer
-    marks = headers.split(answer.head)[0] if answer else []
+    scanned = headers.split(answer.head)[0] if answer else []
     return [
         b"X-Quarantine-ID: <" + name.encode() + b">" + end,
         b"X-Envelope-From: <" + sender + b">" + end,
         b"X-Envelope-To: " + (b"," + end + b"\t").join(recipients) + end,
-        *[field for field in marks if headers.name_of(field).startswith(b"x-spam-")],
+        *[field for field in scanned if headers.name_of(field).startswith(b"x-spam-")],
     ]

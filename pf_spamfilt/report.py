@@ -6,6 +6,8 @@ if TYPE_CHECKING:
 
     from pf_spamfilt.verdict import Scan, Verdict
 
+# What became of a copy, in the order in which it is told.
+ACTIONS = REINJECTED, QUARANTINED, DISCARDED, BOUNCED = "reinjected", "quarantined", "discarded", "bounced"
 # Postfix shows so much of a command's output when it delivers.
 SUMMARY_MAX = 100
 LINE_MAX = 900
@@ -15,7 +17,7 @@ _QUOTED = 4096
 
 
 class Outcome:
-    """What became of one message for some recipients: `action` is "reinjected" and so on.
+    """What became of one message for some recipients: `action` is one of ACTIONS.
 
     `spam`: they are told that it is; `required`: the score that says so; `listed`: on which list the sender is;
     `kept`: where in quarantine.
@@ -78,10 +80,10 @@ def ending(status: int) -> str:
 
 def summary(record: Record) -> str:
     """Return the line for Postfix's log, such as `spam 15.3/5.0, tagged; 1 reinjected`."""
-    counts: dict[str, int] = {}
+    counts = dict.fromkeys(ACTIONS, 0)
     for outcome in record.outcomes:
-        counts[outcome.action] = counts.get(outcome.action, 0) + len(outcome.recipients)
-    tail = "; " + ", ".join(f"{count} {action}" for action, count in counts.items())
+        counts[outcome.action] += len(outcome.recipients)
+    tail = "; " + ", ".join(f"{count} {action}" for action, count in counts.items() if count)
     judgement = _judgement(record.outcomes).encode("ascii", "replace")
     return printable(judgement, SUMMARY_MAX - len(tail)) + tail
 
@@ -97,7 +99,7 @@ def _judgement(outcomes: list[Outcome]) -> str:
 
 
 def _tagged(outcomes: list[Outcome]) -> str:
-    delivered = [outcome for outcome in outcomes if outcome.action == "reinjected"]
+    delivered = [outcome for outcome in outcomes if outcome.action == REINJECTED]
     count = sum(len(outcome.recipients) for outcome in delivered if outcome.spam)
     if not count:
         return ""
@@ -107,7 +109,7 @@ def _tagged(outcomes: list[Outcome]) -> str:
 def lines(record: Record, seconds: float) -> "Iterator[tuple[Outcome, str]]":
     """Yield each outcome with its line for the log; what was discarded is told of every recipient."""
     for outcome in record.outcomes:
-        step = _SHOWN_RECIPIENTS if outcome.action == "discarded" else len(outcome.recipients)
+        step = _SHOWN_RECIPIENTS if outcome.action == DISCARDED else len(outcome.recipients)
         for place in range(0, len(outcome.recipients), step):
             yield outcome, line(record, outcome, seconds, recipients=outcome.recipients[place : place + step])
 

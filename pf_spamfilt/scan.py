@@ -8,7 +8,7 @@ import posix
 import time
 
 from pf_spamfilt import process, report, spool, verdict
-from pf_spamfilt.exits import Deferred, ScanFailed
+from pf_spamfilt.exits import UNREACHED, Deferred, ScanFailed
 from pf_spamfilt.settings import MAX_SIZE
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ _FAULTS = {
     77: "is not allowed to connect to spamd",
     78: "found its configuration wrong",
 }
-_UNREACHED = (68, 69, 70, 74, 75, 77)
+_UNREACHED_STATUSES = (68, 69, 70, 74, 75, 77)
 # SpamAssassin adds a report and, with report_safe, a second header; more than this is no answer.
 _ROOM = 1 << 20
 # With several servers a dead one must not cost what spamc's three attempts, and connect(2), would wait.
@@ -43,7 +43,7 @@ def scan(message: spool.Message, user: bytes, spamc: "Spamc", deadline: float, l
 
     `user` is the name for spamd, empty for none; `deadline` a time.monotonic(). Raises ScanFailed.
     """
-    failure = ScanFailed("there was no time to ask spamd", "4.4.1")
+    failure = ScanFailed("there was no time to ask spamd", UNREACHED)
     for server in _in_order(spamc) or [""]:
         if time.monotonic() >= deadline:
             break
@@ -101,7 +101,7 @@ def _ask(
     try:
         ended = process.run(argv, message.fd, until, output, 2 * message.size + _ROOM)
     except process.TimedOut as error:
-        raise ScanFailed(error.text, "4.4.1") from None
+        raise ScanFailed(error.text, UNREACHED) from None
     except Deferred as error:
         raise ScanFailed(error.text, error.code) from None
     log.child(argv, ended)
@@ -117,5 +117,5 @@ def _ask(
 
 def _fault(ended: process.Finished) -> ScanFailed:
     what = _FAULTS.get(ended.status) or report.ending(ended.status)
-    code = "4.4.1" if ended.status in _UNREACHED else "4.3.0"
+    code = UNREACHED if ended.status in _UNREACHED_STATUSES else "4.3.0"
     return ScanFailed(f"spamc {what}{report.quote(ended.said)}", code)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 _CHUNK = 65536
+# A header is never larger, in bytes: Postfix's header_size_limit is a tenth of it.
+_HEADER_MAX = 1 << 20
 
 
 class Message:
@@ -155,14 +157,14 @@ def _copy(source: "BufferedReader", fd: int) -> None:
         write(fd, chunk)
 
 
-def head(message: Message, size: int) -> bytes:
-    """Return the first `size` bytes of a message, all of one in memory."""
-    return message.head if message.in_memory else posix.pread(message.fd, size, 0)
+def head(message: Message) -> bytes:
+    """Return all of a message in memory, of any other the first bytes, with all of its header."""
+    return message.head if message.in_memory else posix.pread(message.fd, _HEADER_MAX, 0)
 
 
 def cut(message: Message, size: int) -> Message:
     """Return the first `size` bytes, at the most, of a message that is larger, to the end of a line."""
-    start = head(message, size)
+    start = posix.pread(message.fd, size, 0)
     return from_bytes(start[: start.rfind(b"\n") + 1] or start)
 
 

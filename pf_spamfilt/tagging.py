@@ -15,6 +15,7 @@ _SCORE_FIELDS = (b"x-spam-status", b"x-spam-level")
 # What of SpamAssassin's is true whoever judges; other fields may speak of its verdict.
 _NEUTRAL_FIELDS = (b"x-spam-checker-version", *_SCORE_FIELDS)
 _FIGURE = b"0123456789.-?"
+_FIGURE_HERE = "0FIGURE0"
 _LINE = 76
 
 
@@ -32,11 +33,11 @@ def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> li
     if is_agreed(treatment):
         result = base if treatment.status else [each for each in base if headers.name_of(each) not in _SCORE_FIELDS]
     else:
-        result = _on_top(base, _marks(answer, treatment, headers.line_end(b"".join(base[:1]))))
+        result = on_top(base, _marks(answer, treatment, headers.line_end(b"".join(base[:1]))))
     return tagged(result, treatment) if treatment.tag else result
 
 
-def _on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
+def on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
     """Put fields before the others, but after mbox lines: sendmail(1) takes those for no fields only at the top."""
     place = 0
     while place < len(base) and base[place].lstrip(b">").startswith(b"From "):
@@ -136,7 +137,7 @@ def tagged(base: list[bytes], treatment: "Treatment") -> list[bytes]:
     score = verdict.score if verdict else ""
     word = _encoded(treatment.tag.replace("_SCORE_", score or "?").replace("_REQD_", treatment.required or "?"))
     if not any(headers.name_of(field) == b"subject" for field in base):
-        return _on_top(base, [b"Subject: " + word + headers.line_end(b"".join(base[:1]))])
+        return on_top(base, [b"Subject: " + word + headers.line_end(b"".join(base[:1]))])
     return [_with_tag(each, word, treatment.tag) if headers.name_of(each) == b"subject" else each for each in base]
 
 
@@ -152,7 +153,8 @@ def _with_tag(field: bytes, word: bytes, tag: str) -> bytes:
 
 def _begins_with(text: bytes, tag: str) -> bool:
     """Tell whether a subject begins with the tag, any figure standing for _SCORE_ and _REQD_."""
-    first, *rest = _encoded(tag).replace(b"_REQD_", b"_SCORE_").split(b"_SCORE_")
+    template = _encoded(tag.replace("_REQD_", _FIGURE_HERE).replace("_SCORE_", _FIGURE_HERE))
+    first, *rest = template.split(_FIGURE_HERE.encode())
     if not text.startswith(first):
         return False
     text = text[len(first) :]
@@ -168,6 +170,6 @@ def _encoded(text: str) -> bytes:
     """Return a tag as it may stand in a header: what is not ASCII as one RFC 2047 word."""
     if text.isascii():
         return text.encode()
-    plain = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!*+-/.[]_"
+    plain = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!*+-/.[]"
     quoted = b"".join(bytes((byte,)) if byte in plain else b"=%02X" % byte for byte in text.encode())
     return b"=?utf-8?q?" + quoted + b"?="

@@ -40,12 +40,12 @@ class Verdict:
 class Scan:
     """One scan, or why there was none: for which user (bytes), SpamAssassin's copy and verdict, or the reason (str).
 
-    `failed`: there should have been one. `partial`: only the head of the message was scanned.
+    `failed`: the enhanced code, if there should have been one. `partial`: only the head of the message was scanned.
     """
 
     __slots__ = ("answer", "failed", "partial", "unscanned", "user", "verdict")
 
-    def __init__(self, user: bytes = b"", unscanned: str = "", failed: bool = False) -> None:
+    def __init__(self, user: bytes = b"", unscanned: str = "", failed: str = "") -> None:
         self.user = user
         self.unscanned = unscanned
         self.failed = failed
@@ -55,7 +55,9 @@ class Scan:
 
     def equals(self, other: "Scan") -> bool:
         """Tell whether the other scan came to the same, byte for byte."""
-        return self.answer is not None and other.answer is not None and self.answer.head == other.answer.head
+        if self.answer is None or other.answer is None:
+            return self.answer is other.answer and self.unscanned == other.unscanned
+        return self.answer.head == other.answer.head
 
 
 def figure(number: float) -> str:

@@ -5,7 +5,6 @@ sender@NAME.example, so that bounces and notices to him can be found.
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -161,15 +160,9 @@ def is_bounce(copy: Copy) -> bool:
 
 @each_case
 def test_exactly_this_arrives(sent: Sent, name: str) -> None:
-    arrived = Counter(
-        user.partition("@")[0] for user, copies in sent.copies.items() for _ in copies if name == at(user)
-    )
-    assert arrived == Counter(user or "sender" for user in CASES[name].arrives)
-
-
-def at(address: str) -> str:
-    """Return the name of the case that an address belongs to."""
-    return address.partition("@")[2].removesuffix(".example")
+    arrived = [copy.recipient for copies in sent.copies.values() for copy in copies]
+    expected = [f"{user or 'sender'}@{name}.example" for user in CASES[name].arrives]
+    assert sorted(address for address in arrived if address.endswith(f"@{name}.example")) == sorted(expected)
 
 
 @each_case
@@ -180,9 +173,6 @@ def test_delivered_copies_are_marked_and_whole(sent: Sent, name: str) -> None:
         assert is_consistent(copy, "[SPAM]"), copy.head
         assert message_of(name) in copy.body or body_is_whole(copy, message_of(name))
         assert copy.sender == CASES[name].sender.format(name)
-
-
-# Discarded
 
 
 def test_log_line_of_discarded_mail_names_sender_recipients_and_score(sent: Sent) -> None:
@@ -205,19 +195,16 @@ def test_log_names_each_of_many_recipients_of_discarded_mail(sent: Sent) -> None
         ("pass", "(spam 12.0/5.0, tagged; 1 reinjected)"),
         ("gone", "(spam 12.0/5.0; 2 discarded)"),
         ("many-gone", "(spam 12.0/5.0; 12 discarded)"),
-        ("some", "(spam 12.0/5.0, tagged; 2 bounced, 1 discarded, 1 reinjected)"),
+        ("some", "(spam 12.0/5.0, tagged; 1 reinjected, 1 discarded, 2 bounced)"),
         ("kept-gone", "(spam 12.0/5.0; 2 quarantined)"),
         ("kept-pass", "(spam 12.0/5.0, tagged; 2 reinjected)"),
-        ("kept-some", "(spam 12.0/5.0, tagged; 1 bounced, 1 quarantined, 1 reinjected)"),
+        ("kept-some", "(spam 12.0/5.0, tagged; 1 reinjected, 1 quarantined, 1 bounced)"),
         ("null", "(spam 12.0/5.0; 2 discarded)"),
         ("null-kept", "(spam 12.0/5.0; 1 quarantined)"),
     ],
 )
 def test_postfix_log_tells_what_became_of_how_many(sent: Sent, name: str, text: str) -> None:
     assert sent.summary(name).endswith(f"dsn=2.0.0, status=sent (delivered via spamcheck service {text})")
-
-
-# Bounced
 
 
 @pytest.mark.parametrize(
@@ -228,7 +215,7 @@ def test_what_all_recipients_refuse_is_bounced_by_postfix(sent: Sent, name: str)
     assert is_bounce(bounce), bounce.head
     assert "dsn=5.7.1, status=bounced" in sent.summary(name)
     assert failed(bounce) == [f"{user}@{name}.example" for user in CASES[name].users]
-    assert b"the message looks like spam (score 12.0, 5.0 required)" in re.sub(rb"\s+", b" ", bounce.body)
+    assert b"the message looks like spam (score 12.0, 10.0 required)" in re.sub(rb"\s+", b" ", bounce.body)
 
 
 @pytest.mark.parametrize("name", ["some", "nobody-gets-it", "kept-some", "admin-kept"])
@@ -236,8 +223,7 @@ def test_what_some_recipients_refuse_is_bounced_by_the_filter_for_these(sent: Se
     """By RFC 3464, from the null sender, and marked as automatic."""
     (bounce,) = sent.at(name, "")
     assert is_bounce(bounce), bounce.head
-    refused = [f"{user}@{name}.example" for user in CASES[name].users if user.startswith(("bounce", "silent"))]
-    assert failed(bounce) == refused
+    assert failed(bounce) == [f"{user}@{name}.example" for user in CASES[name].users if user.startswith("bounce")]
     assert bounce.sender == ""
     assert str(bounce.header("From")).endswith("<MAILER-DAEMON@lab.example>")
     assert bounce.header("Auto-Submitted") == "auto-replied"
@@ -254,15 +240,11 @@ def test_bounce_does_not_contradict_itself(sent: Sent, name: str) -> None:
         assert float(found[1]) >= float(found[2]), found[0]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, case in CASES.items() if "bounce" in str(case.users) and not case.sender]
-)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.sender])
 def test_nothing_is_bounced_to_nobody(sent: Sent, name: str) -> None:
     """Postfix sees success, and no double bounce comes out of it."""
     assert "status=sent" in sent.summary(name)
 
-
-# In quarantine
 
 KEPT = {name: "kept" for name, case in CASES.items() if "kept" in case.arrives} | {"own-box": "gone+spam"}
 
@@ -298,9 +280,6 @@ def test_recipients_of_different_quarantines_have_an_id_each(sent: Sent) -> None
     assert len(ids) == 3
 
 
-# Notices
-
-
 def test_sender_chooses_quarantine_and_admin(sent: Sent) -> None:
     """[[senders]] wins over what holds for the recipient."""
     name = "kept-admin-of-customer"
@@ -326,7 +305,7 @@ def test_admin_is_told_what_became_of_each_recipient(sent: Sent, name: str) -> N
         assert re.search(rf"<{user}@{name}\.example> +{fate}\b", text), text
     assert notice.sender == ""
     assert notice.header("Auto-Submitted") == "auto-generated"
-    assert "12.0/5.0" in str(notice.header("Subject"))
+    assert "12.0/10.0" in str(notice.header("Subject"))
 
 
 def test_admin_is_told_where_it_is_kept(sent: Sent) -> None:
@@ -349,9 +328,6 @@ def test_sender_is_warned_of_what_was_not_bounced(sent: Sent, name: str) -> None
     assert str(notice.header("From")).endswith("<postmaster@lab.example>")
     for user in CASES[name].users:
         assert (f"<{user}@{name}.example>".encode() in notice.body) == (not user.startswith("bounce")), notice.body
-
-
-# What fails
 
 
 NOTICES = {

@@ -9,6 +9,7 @@ import pytest
 from proving import MESSAGES, SAM, Host, body_is_whole, by_recipient, for_recipients, is_consistent, marks, scoring
 
 from lab.mailbox import Copy
+from lab.tools import free_port
 
 POLICY = """
 [policy]
@@ -173,6 +174,21 @@ def test_bypass_needs_no_spamd(mailhost: Host) -> None:
     mailhost.spamd.stop()
     (copy,) = mailhost.deliver("gtube")
     assert marks(copy) == []
+
+
+def test_without_a_scan_only_a_blocked_sender_is_marked_and_handled(mailhost: Host) -> None:
+    """With on_failure = "pass", and two servers that do not answer."""
+    nobody = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    mailhost.servers(*nobody, more='on_failure = "pass"\n' + POLICY + for_recipients(SAM, 'kill_level = "always"'))
+    for sender in (STRANGER, BLOCKED, BOTH):
+        mailhost.put("gtube", [SAM], sender)
+    copies = {(copy.sender, copy.recipient): copy for copy in mailhost.once(3)}
+    names = {who: [mark.partition(b":")[0] for mark in marks(copy)] for who, copy in copies.items()}
+    assert names == {
+        (STRANGER, SAM): [b"X-Spam-Unscanned"],
+        ("", "kept@example.com"): [],
+        (BOTH, SAM): [b"X-Spam-Unscanned", b"X-Spam-Flag", b"X-Spam-Report"],
+    }
 
 
 def test_who_bypasses_gets_no_mark_of_a_scan_for_others(mailhost: Host) -> None:

@@ -1,7 +1,7 @@
 """Quarantine: the whole original is kept, at an address made of the recipient's, before anything else is done."""
 
 import pytest
-from proving import MESSAGES, Host, by_recipient, for_recipients, is_mark, scoring, sent_fields
+from proving import MESSAGES, Host, body_is_whole, by_recipient, for_recipients, is_mark, scoring, sent_fields
 
 from lab.mailbox import Copy
 
@@ -52,6 +52,16 @@ def test_quarantine_address_is_made_of_the_recipient(mailhost: Host, recipient: 
     mailhost.configured(POLICY.replace("kept@quarantine.example", "${user}+spam@${domain}"))
     (copy,) = mailhost.deliver(scoring(12), [recipient])
     assert copy.recipient == quarantine
+
+
+def test_message_with_an_mbox_line_is_kept_with_its_header(mailhost: Host) -> None:
+    """A transport with flags=F puts the line before the header, which it must not end."""
+    mailhost.configured(POLICY)
+    transport = mailhost.postfix.transport(mailhost.command)
+    with mailhost.postfix.changed(master=transport.replace("flags=Rq ", "flags=FRq ")):
+        (copy,) = mailhost.deliver(scoring(12))
+    assert copy.header("Subject") == "Minutes of Tuesday's meeting", copy.head
+    assert body_is_whole(copy, scoring(12))
 
 
 @pytest.mark.parametrize("status", [1, 65, 69, 75])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pf_spamfilt import policy
 from pf_spamfilt.patterns import Address, compiled
-from pf_spamfilt.policy import BOUNCED, DISCARDED, QUARANTINED, REINJECTED, Wishes
+from pf_spamfilt.policy import Wishes
+from pf_spamfilt.report import BOUNCED, DISCARDED, QUARANTINED, REINJECTED
 from pf_spamfilt.verdict import Scan, Verdict
 
 JANE = b"jane@example.com"
