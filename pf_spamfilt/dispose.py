@@ -4,14 +4,14 @@ First all that is kept in quarantine, then the copies for sendmail, one for all 
 notices. Whatever fails raises, and Postfix tries again: a copy may then come twice, but none is lost.
 """
 
-import posix
-
 from pf_spamfilt import headers, policy, reinject, report, spool, tagging
 from pf_spamfilt.envelope import NULL_SENDER, expand
 from pf_spamfilt.exits import Rejected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from pf_spamfilt.filter import Filter
     from pf_spamfilt.policy import Treatment
     from pf_spamfilt.spool import Message
@@ -31,17 +31,25 @@ class Disposal:
         self._deadline = running.deadline
 
     def dispose(self) -> str:
-        """Do what the treatments say; return why the whole message is refused, empty if it is not."""
+        """Do what the treatments say; return why the message is refused for all, empty if it is not."""
+        self.check()
+        if self._wants_notices():
+            self._notices()  # if it cannot be imported: before anything is sent
         self._quarantine()
         self._reinject()
         refusal = self.refusal()
         bounced = [] if refusal else self._ending(report.BOUNCED)
-        if bounced or any(treatment.handled and _wants_notice(treatment) for treatment in self.treatments):
-            from pf_spamfilt import notices
-
-            notices.send(self, bounced)
+        if bounced or self._wants_notices():
+            self._notices().send(self, bounced)
         self.record_outcomes()
         return refusal
+
+    def check(self) -> None:
+        """Raise Ended for what would fail after something has been sent."""
+        for treatment in self._kept():
+            from pf_spamfilt import quarantine
+
+            quarantine.check(self, treatment)
 
     def refusal(self) -> str:
         """Return why the message is refused for all recipients; empty if it is not."""
@@ -53,32 +61,47 @@ class Disposal:
         reinject.submit(message, self.argv(sender, recipients), self._deadline, self.log)
 
     def argv(self, sender: bytes, recipients: list[bytes]) -> list[bytes]:
-        """Return sendmail's."""
+        """Return the command line of sendmail."""
         return reinject.command(sender, recipients, self.settings.sendmail.command)
 
     def copy(self, treatment: "Treatment") -> "Message":
         """Return the message as a recipient with this treatment gets it."""
-        scan, agreed = treatment.scan, tagging.is_agreed(treatment)
-        base = scan.answer if agreed and scan.answer else self.message
-        if agreed and treatment.status and not treatment.tag:
+        scan = treatment.scan
+        base = scan.answer if scan.answer and treatment.is_agreed else self.message
+        if treatment.is_agreed and treatment.status and not treatment.tag:
             return base
-        fields, _ = headers.split(spool.head(base))
+        fields, rest = headers.split(spool.head(base))
         answer = headers.split(scan.answer.head)[0] if scan.answer else []
-        return spool.with_header(base, fields, tagging.fields(fields, answer, treatment))
+        changed = tagging.fields(fields, answer, treatment)
+        if treatment.tag and (rest or base.in_memory):  # in a larger header the subject may be still to come
+            changed = tagging.tagged(changed, treatment)
+        return spool.with_header(base, fields, changed)
+
+    def _wants_notices(self) -> bool:
+        handled = [treatment.wishes for treatment in self.treatments if treatment.handled]
+        return any(wishes["admin"] or wishes["warn_sender"] for wishes in handled)
+
+    @staticmethod
+    def _notices() -> "ModuleType":
+        from pf_spamfilt import notices
+
+        return notices
 
     def _ending(self, end: str) -> "list[Treatment]":
         return [treatment for treatment in self.treatments if treatment.end == end]
 
+    def _kept(self) -> "list[Treatment]":
+        return [treatment for treatment in self.treatments if treatment.handled and treatment.wishes["quarantine"]]
+
     def _quarantine(self) -> None:
         """Keep what is handled, one copy for all who share a destination."""
-        kept = [each for each in self.treatments if each.handled and each.wishes["quarantine"]]
-        for group in policy.grouped(kept, self.destination):
+        for group in policy.grouped(self._kept(), self.destination):
             from pf_spamfilt import quarantine
 
             destination = self.destination(group[0])
             name = quarantine.keep(self, destination, group)
             for treatment in group:
-                treatment.kept = f"<{report.printable(destination)}>/{name}"
+                treatment.kept = f"<{report.address(destination)}>/{name}"
 
     def destination(self, treatment: "Treatment") -> bytes:
         """Return where in quarantine a message is kept, macros expanded."""
@@ -88,35 +111,28 @@ class Disposal:
     def _reinject(self) -> None:
         """Give each copy to sendmail. What it will never take is bounced, without what it took for others."""
         rejected: list[Treatment] = []
-        for group in policy.grouped(self._ending(report.REINJECTED), lambda treatment: treatment.copy):
+        for group in policy.grouped(self._ending(report.REINJECTED), lambda treatment: treatment.copy_key):
             copy = self.copy(group[0])
             try:
-                self.submit(copy, self.envelope.sender, _recipients(group))
+                self.submit(copy, self.envelope.sender, recipients_of(group))
             except Rejected as error:
                 rejected += group
                 if len(rejected) == len(self.treatments):
                     raise
                 self.log.warning(f"{self.record.queue_id}: {error.text}")
             if copy not in (self.message, group[0].scan.answer):
-                posix.close(copy.fd)
+                copy.close()
         for treatment in rejected:
             treatment.end = report.DISCARDED if self.envelope.sender == NULL_SENDER else report.BOUNCED
 
     def record_outcomes(self) -> None:
         """Tell the record what became of whom."""
-        for group in policy.grouped(self.treatments, lambda each: (each.end, each.listed, each.kept, each.copy)):
-            first = group[0]
-            outcome = report.Outcome(_recipients(group), first.end, first.scan)
-            outcome.spam, outcome.listed, outcome.kept = first.spam, first.listed, first.kept
-            outcome.required = first.required
-            self.record.outcomes.append(outcome)
+        for group in policy.grouped(self.treatments, lambda each: (each.end, each.listed, each.kept, each.copy_key)):
+            self.record.outcomes.append(report.Outcome(recipients_of(group), group[0].end, group[0].scan, group[0]))
 
 
-def _wants_notice(treatment: "Treatment") -> bool:
-    return bool(treatment.wishes["admin"] or treatment.wishes["warn_sender"])
-
-
-def _recipients(group: "list[Treatment]") -> list[bytes]:
+def recipients_of(group: "list[Treatment]") -> list[bytes]:
+    """Return the recipients of whom the same becomes."""
     return [treatment.wishes.recipient for treatment in group]
 
 

@@ -51,7 +51,9 @@ def _scan_for(running: "Filter", message: "Message", users: list[bytes], partial
             found = unreached or _scan(running, message, user)
             found.partial = partial
             unreached = found if found.failed == UNREACHED else None
-            scans[user] = next((each for each in scans.values() if each.equals(found)), found)
+            scans[user] = same = next((each for each in scans.values() if each.equals(found)), found)
+            if same is not found and found.answer:
+                found.answer.close()
     finally:
         running.record.scan_seconds = time.monotonic() - started
     return scans

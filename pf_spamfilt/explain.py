@@ -71,7 +71,8 @@ def _explain(running: Filter, notes: Notes, source: str) -> int:
     for treatment in treatments:
         _section(f"Recipient {_address(treatment)}", _describe_treatment(treatment, source))
     disposal = Disposal(running, message, treatments)
-    for group in policy.grouped(treatments, lambda each: (each.end, each.copy)):
+    disposal.check()
+    for group in policy.grouped(treatments, lambda each: (each.end, each.copy_key)):
         names = ", ".join(map(_address, group))
         _section(f"Copy for {names}", _describe_copy(original, disposal, group))
     _section("Notes", _numbered(notes.lines))

@@ -6,7 +6,7 @@ Imported only where there is one to send; notify.py words them.
 import posix
 
 from pf_spamfilt import headers, notify, policy, report, spool, trace
-from pf_spamfilt.dispose import Disposal, reason
+from pf_spamfilt.dispose import Disposal, reason, recipients_of
 from pf_spamfilt.envelope import NULL_SENDER
 from pf_spamfilt.exits import Rejected
 from pf_spamfilt.policy import Treatment
@@ -20,26 +20,26 @@ def send(disposal: Disposal, bounced: list[Treatment]) -> None:
     handled = [treatment for treatment in disposal.treatments if treatment.handled]
     for group in policy.grouped(bounced, lambda each: each.handled):
         status = "5.7.1" if group[0].handled else _REJECTED
-        _submit(disposal, notify.bounce(_case(disposal, group), _recipients(group), status), sender)
+        _submit(disposal, notify.bounce(_case(disposal, group), recipients_of(group), status), sender)
+    # Two hosts that handled each other's notices would go on for ever.
+    is_ours = sender == NULL_SENDER and trace.is_automatic(disposal.fields)
     for group in policy.grouped(handled, lambda each: each.wishes["admin"]):
-        if admin := group[0].wishes["admin"]:
+        if (admin := group[0].wishes["admin"]) and not is_ours:
             outcomes = [(each.wishes.recipient, _outcome(each)) for each in group]
             _submit(disposal, notify.to_admin(_case(disposal, group), admin, outcomes), admin.encode())
     warned = [each for each in handled if each.wishes["warn_sender"] and each.end != report.BOUNCED]
     if warned and trace.may_answer(sender, disposal.fields):
-        _submit(disposal, notify.to_sender(_case(disposal, warned), _recipients(warned)), sender)
+        _submit(disposal, notify.to_sender(_case(disposal, warned), recipients_of(warned)), sender)
 
 
 def _submit(disposal: Disposal, notice: bytes, recipient: bytes) -> None:
     """Send a notice from the null sender. One that is rejected is not tried again: the copies would come twice."""
+    message = spool.from_bytes(notice)
     try:
-        disposal.submit(spool.from_bytes(notice), NULL_SENDER, [recipient])
+        disposal.submit(message, NULL_SENDER, [recipient])
     except Rejected as error:
-        disposal.log.warning(f"{disposal.record.queue_id}: no notice to <{report.printable(recipient)}>: {error.text}")
-
-
-def _recipients(group: list[Treatment]) -> list[bytes]:
-    return [treatment.wishes.recipient for treatment in group]
+        disposal.log.warning(f"{disposal.record.queue_id}: no notice to <{report.address(recipient)}>: {error.text}")
+    message.close()
 
 
 def _outcome(treatment: Treatment) -> str:

@@ -8,7 +8,6 @@ than RFC 5322 allows, its header fields are ours alone, and nothing is raised.
 import binascii
 import re
 import textwrap
-from dataclasses import dataclass
 from email.errors import MessageError
 from email.header import Header, decode_header, make_header
 from email.message import Message
@@ -39,19 +38,32 @@ _DATE = re.compile(r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d(?
 _PLAIN_LINES = re.compile(rb"(?:[\t -~]{0,%d}\n)*" % LINE_MAX)
 
 
-@dataclass(frozen=True, slots=True)
 class Case:
     """What a notice tells of one message: `sender` and `header` are bytes as received, `size` is in bytes."""
 
-    queue_id: str
-    sender: bytes
-    size: int
-    score: str
-    required: str
-    tests: str
-    reason: str
-    header: bytes
-    host: str
+    __slots__ = ("header", "host", "queue_id", "reason", "required", "score", "sender", "size", "tests")
+
+    def __init__(
+        self,
+        queue_id: str,
+        sender: bytes,
+        size: int,
+        score: str,
+        required: str,
+        tests: str,
+        reason: str,
+        header: bytes,
+        host: str,
+    ) -> None:
+        self.queue_id = queue_id
+        self.sender = sender
+        self.size = size
+        self.score = score
+        self.required = required
+        self.tests = tests
+        self.reason = reason
+        self.header = header
+        self.host = host
 
 
 def bounce(case: Case, recipients: list[bytes], status: str = "5.7.1") -> bytes:

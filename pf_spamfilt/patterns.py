@@ -12,18 +12,27 @@ from pf_spamfilt.envelope import NULL_SENDER, is_local_part, split_address, spli
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     # Kind, content, and what a match says; the content of _PLAIN are texts.
     Segment = tuple[str, Any, bool]
     Patterns = list[Segment]
     # In which lists a plain address is, and the lists that have to be matched.
     Index = tuple[dict[str, list[int]], dict[int, Patterns]]
-    Lookup = Callable[[str, "Address"], bool]
+
+    class Lookup(Protocol):
+        """What a message needs beyond plain addresses: tables, and regular expressions."""
+
+        def has(self, table: str, address: "Address") -> bool:
+            """Tell whether a Postfix table has an entry for an address."""
+
+        def search(self, regex: str, address: "Address") -> bool:
+            """Tell whether a regular expression matches an address."""
+
 
 # Kinds of segments: plain addresses, a regular expression, a table.
 _PLAIN, _REGEX, _TABLE = "plain", "regex", "table"
+_DOMAIN_MAX = 255  # bytes (RFC 5321, 4.5.3.1.2)
 _LINES = 16  # about so many addresses are in one text
 _TYPE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
@@ -49,7 +58,7 @@ def _keys(address: bytes, delimiters: str) -> list[str]:
     if address == NULL_SENDER:
         return ["<>", "."]
     local, at, name = split_address(address)
-    if not at:
+    if not at or len(name) > _DOMAIN_MAX:
         return ["."]
     local = unquoted(local)
     user, _ = split_extension(local, delimiters.encode())
@@ -77,10 +86,7 @@ def words(patterns: "Patterns") -> list[str]:
 
 
 def matching(patterns: "Patterns", addresses: list[Address], lookup: "Lookup") -> bool | None:
-    """Return what the first pattern says that matches any of `addresses`; None if none does.
-
-    `lookup(table, address)` tells whether a Postfix table has an entry for an address.
-    """
+    """Return what the first pattern says that matches any of `addresses`; None if none does."""
     for kind, content, yes in patterns:
         if any(_matches(kind, content, address, lookup) for address in addresses):
             return yes
@@ -90,11 +96,7 @@ def matching(patterns: "Patterns", addresses: list[Address], lookup: "Lookup") -
 def _matches(kind: str, content: "Any", address: Address, lookup: "Lookup") -> bool:
     if kind == _PLAIN:
         return any(line in content[number % len(content)] for number, line in address.lines)
-    if kind == _TABLE:
-        return lookup(content, address)
-    import re  # costs as much as all our modules: only who uses regular expressions pays for it
-
-    return re.search(content, address.text, re.IGNORECASE) is not None
+    return lookup.has(content, address) if kind == _TABLE else lookup.search(content, address)
 
 
 def _number(key: str) -> int:
@@ -156,11 +158,14 @@ def _parsed(word: str) -> tuple[str, str]:
     pattern = word.removeprefix("!")
     if pattern.startswith("/"):
         return _REGEX, _regex(word, pattern)
-    if pattern.startswith("@"):  # as tables write it
-        pattern = pattern[1:] or pattern
-    if problem := _table_problem(pattern) if _is_table(pattern) else _problem(pattern):
+    if _is_table(pattern):
+        if problem := _table_problem(pattern):
+            raise ValueError(f'"{word}" {problem}')
+        return _TABLE, pattern
+    pattern = pattern[1:] if pattern.startswith("@") and pattern != "@" else pattern  # as tables write it
+    if problem := _problem(pattern):
         raise ValueError(f'"{word}" {problem}')
-    return (_TABLE, pattern) if _is_table(pattern) else (_PLAIN, _canonical(pattern))
+    return _PLAIN, _canonical(pattern)
 
 
 def _canonical(pattern: str) -> str:
@@ -170,12 +175,14 @@ def _canonical(pattern: str) -> str:
 
 def _regex(word: str, pattern: str) -> str:
     import re
+    import warnings
 
     if len(pattern) < 3 or not pattern.endswith("/"):
         raise ValueError(f'"{word}" must be a regular expression between two slashes')
     try:
-        re.compile(pattern[1:-1], re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings(action="error"):  # a warning would come before what Postfix reads
+            re.compile(pattern[1:-1], re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         raise ValueError(f'"{word}" is no regular expression: {error}') from None
     return pattern[1:-1]
 
@@ -200,6 +207,8 @@ def _problem(pattern: str) -> str:
     """Return what is wrong with a pattern that is a plain address, otherwise an empty string."""
     if not pattern:
         return "is empty"
+    if pattern.startswith("!"):
+        return 'has one "!" too many'
     if pattern in (".", "<>"):
         return ""
     local, at, domain = pattern.rpartition("@")

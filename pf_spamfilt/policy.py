@@ -70,9 +70,16 @@ class Treatment:
         self.end = REINJECTED
 
     @property
-    def copy(self) -> "Hashable":
+    def copy_key(self) -> "Hashable":
         """What makes two copies the same."""
-        return id(self.scan), self.spam, self.status, self.required, self.tag, self.is_blocked
+        told = () if self.is_agreed and not self.tag else (self.required, self.is_blocked)
+        return id(self.scan), self.spam, self.status, self.tag, told
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether SpamAssassin's copy is what is wanted, but for subject tag and score."""
+        scan = self.scan
+        return scan.verdict is not None and not scan.partial and scan.verdict.spam == self.spam
 
     @property
     def is_blocked(self) -> bool:
@@ -98,11 +105,11 @@ def matching_blocks(section: str, blocks: "Blocks", address: "Address", lookup: 
 def standing(group: "list[Source]", senders: "list[Address]", lookup: "Lookup") -> "Standing | None":
     """Return how the sender, by any of his addresses, stands on the lists of these sources; None: on none of them."""
     wishes = Wishes(b"", group)
-    found = [wishes.find(key) for key in LISTS]
-    welcome, blocked = (matching(patterns, senders, lookup) for patterns, _ in found)
-    if welcome is None and blocked is None:
+    found = [(matching(patterns, senders, lookup), name) for patterns, name in map(wishes.find, LISTS)]
+    if all(answer is None for answer, _ in found):
         return None
-    return bool(welcome), bool(blocked), ", ".join(dict.fromkeys(name for _, name in found if name))
+    (welcome, _), (blocked, _) = found
+    return bool(welcome), bool(blocked), ", ".join(dict.fromkeys(name for answer, name in found if answer))
 
 
 def look_up_sender(everybody: list[Wishes], senders: "list[Address]", lookup: "Lookup") -> None:

@@ -6,9 +6,9 @@ A check returns what is allowed if the value is wrong, otherwise an empty string
 raises ValueError with it.
 """
 
-from pf_spamfilt import envelope, patterns
+from pf_spamfilt import envelope, patterns, tagging
 from pf_spamfilt.exits import Deferred
-from pf_spamfilt.settings import DEFAULTS
+from pf_spamfilt.settings import DEFAULTS, STORES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # collections.abc costs a message with a table more than all else of its answer
@@ -17,10 +17,11 @@ if TYPE_CHECKING:  # collections.abc costs a message with a table more than all 
     Check = Callable[[object], str]
 
 MACROS = ("recipient", "user", "mailbox", "extension", "domain")
-STORES = ("maildir", "mbox", "dir")
 LEVELS = ("always", "required", "never")
-# As an RFC 2047 word it must not be longer, in characters.
-_TAG_MAX = 60
+# An RFC 2047 word must not be longer, in characters.
+_WORD_MAX = 75
+# More than the longest key with blanks before it, in characters.
+_KEY_MAX = 40
 _TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "1": True}
 _TRUTHS |= {"false": False, "no": False, "n": False, "f": False, "0": False}
 
@@ -68,12 +69,15 @@ def _level(value: object) -> str:
 def _tag(value: object) -> str:
     if allowed := text(value):
         return allowed
-    encoded = str(value).encode()
-    return "" if len(encoded) + 2 * sum(byte > 126 for byte in encoded) <= _TAG_MAX else "a shorter text"
+    return "" if len(tagging.encoded(str(value))) <= _WORD_MAX else "a shorter text"
 
 
 def _address(value: object) -> str:
-    return "" if value == "" or _is_address(value) else 'one address, "user@example.com", or empty'
+    return (
+        ""
+        if value == "" or (_is_address(value) and "$" not in str(value))
+        else 'one address, "user@example.com", or empty'
+    )
 
 
 def _is_address(value: object) -> bool:
@@ -88,11 +92,11 @@ def _is_address(value: object) -> bool:
 def _quarantine(value: object) -> str:
     """Allow nothing, a store with an absolute path, or an address, which may have macros."""
     allowed = 'empty, "maildir:/PATH", "mbox:/PATH", "dir:/PATH", or an address'
-    kind, colon, path = str(value).partition(":")
+    path = str(value).partition(":")[2]
     if value == "":
         return ""
-    if colon and "@" not in kind:
-        return "" if kind in STORES and path.startswith("/") and not text(value) and "$" not in path else allowed
+    if str(value).startswith(STORES):
+        return "" if path.startswith("/") and not text(value) and "$" not in path else allowed
     sample = str(value)
     for name in MACROS:
         sample = sample.replace("${" + name + "}", "x@x" if name == "recipient" else "x")
@@ -125,7 +129,9 @@ CHECKS: "dict[str, Check]" = {
 
 
 def converted(key: str, value: object) -> object:
-    """Return a checked value as a message wants it: lists of patterns are compiled."""
+    """Return a checked value as a message wants it: lists of patterns are compiled, a tag has one blank after it."""
+    if isinstance(value, str):
+        return value.strip()
     return patterns.compiled(value) if CHECKS.get(key) is pattern_list else value  # type: ignore[arg-type]
 
 
@@ -161,10 +167,8 @@ def _read(default: object, check: "Check", word: str) -> object:
         return [part.strip() for part in word.split(",") if part.strip()]
     if check is not _level:
         return word
-    try:
-        return float(word)
-    except ValueError:
-        return word
+    digits = word.removeprefix("-").replace(".", "", 1)
+    return float(word) if digits.isascii() and digits.isdigit() else word
 
 
 def assignments(result: str) -> "Iterator[tuple[str, str]]":
@@ -190,11 +194,14 @@ def _value(text: str) -> tuple[str, str]:
             raise ValueError(f"a double quote is missing: {text!r:.100}")
         return value, rest.lstrip(", \t")
     place = 0
-    while place < len(text) and not text[place].isspace() and not _ends_value(text[place:]):
+    while place < len(text) and not text[place].isspace() and not _ends_value(text, place):
         place += 1
     return text[:place], text[place:].lstrip(", \t")
 
 
-def _ends_value(text: str) -> bool:
-    """Tell whether `text` begins with a comma and a key."""
-    return text[0] == "," and any(text[1:].lstrip().startswith(key + "=") for key in CHECKS)
+def _ends_value(text: str, place: int) -> bool:
+    """Tell whether at `place` there is a comma, and then a key."""
+    if text[place] != ",":
+        return False
+    rest = text[place + 1 : place + 2 + _KEY_MAX].lstrip()
+    return any(rest.startswith(key + "=") for key in CHECKS)

@@ -8,6 +8,7 @@ import posix
 from pf_spamfilt import headers, spool, tagging
 from pf_spamfilt.envelope import NULL_SENDER
 from pf_spamfilt.exits import Deferred, Rejected, SettingsError
+from pf_spamfilt.settings import STORES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,13 +16,19 @@ if TYPE_CHECKING:
     from pf_spamfilt.policy import Treatment
 
 
+def check(disposal: "Disposal", treatment: "Treatment") -> None:
+    """Raise Ended if the message could not be kept for this recipient: before anything is sent for another."""
+    wanted = treatment.wishes["quarantine"]
+    if wanted.startswith(STORES):
+        raise SettingsError(f'quarantine "{wanted}": not in this version; an address is')
+    disposal.argv(NULL_SENDER, [disposal.destination(treatment)])
+
+
 def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> str:
     """Store the message for these recipients in `destination`; return its id.
 
     Raises Ended if that was not possible.
     """
-    if b":/" in destination:
-        raise SettingsError(f'quarantine "{destination.decode()}": not in this version; an address is')
     name = f"{disposal.record.queue_id}-{posix.urandom(4).hex()}"
     fields, _ = headers.split(spool.head(disposal.message))
     marks = _marks(name, disposal.envelope.sender, group, headers.line_end(b"".join(fields[:1])))
@@ -31,6 +38,7 @@ def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> 
         disposal.submit(kept, NULL_SENDER, [destination])
     except Rejected as error:
         raise Deferred(f"quarantine: {error.text}") from None
+    kept.close()
     return name
 
 

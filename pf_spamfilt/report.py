@@ -4,6 +4,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pf_spamfilt.policy import Treatment
     from pf_spamfilt.verdict import Scan, Verdict
 
 # What became of a copy, in the order in which it is told.
@@ -12,27 +13,38 @@ ACTIONS = REINJECTED, QUARANTINED, DISCARDED, BOUNCED = "reinjected", "quarantin
 SUMMARY_MAX = 100
 LINE_MAX = 900
 _SHOWN_RECIPIENTS = 5
+# Not told where there is nothing to tell.
+_ABSENT = ("", "list=", "quarantine=")
 # So many bytes of what a program said are looked at for a line.
 _QUOTED = 4096
 
 
 class Outcome:
-    """What became of one message for some recipients: `action` is one of ACTIONS.
+    """What became of one message for some recipients: `action` is one of ACTIONS, after `scan` and as `treatment`."""
 
-    `spam`: they are told that it is; `required`: the score that says so; `listed`: on which list the sender is;
-    `kept`: where in quarantine.
-    """
+    __slots__ = ("action", "recipients", "scan", "treatment")
 
-    __slots__ = ("action", "kept", "listed", "recipients", "required", "scan", "spam")
-
-    def __init__(self, recipients: list[bytes], action: str, scan: "Scan | None" = None) -> None:
+    def __init__(
+        self,
+        recipients: list[bytes],
+        action: str,
+        scan: "Scan | None" = None,
+        treatment: "Treatment | None" = None,
+    ) -> None:
         self.recipients = recipients
         self.action = action
         self.scan = scan
-        verdict = scan.verdict if scan else None
-        self.spam = verdict.spam if verdict else False
-        self.required = verdict.required if verdict else ""
-        self.listed = self.kept = ""
+        self.treatment = treatment
+
+    @property
+    def spam(self) -> bool:
+        """Whether they are told that it is."""
+        return self.treatment.spam if self.treatment else self.verdict is not None and self.verdict.spam
+
+    @property
+    def required(self) -> str:
+        """The score that says so."""
+        return self.treatment.required if self.treatment else self.verdict.required if self.verdict else ""
 
     @property
     def verdict(self) -> "Verdict | None":
@@ -121,23 +133,23 @@ def line(
 
     `reason` says why it was not disposed of; `recipients` are those to show, otherwise the outcome's.
     """
-    verdict = outcome.verdict
+    verdict, treatment = outcome.verdict, outcome.treatment
     parts = [
-        f"from=<{_address(record.sender)}>",
+        f"from=<{address(record.sender)}>",
         f"to={_addresses(outcome.recipients if recipients is None else recipients)}",
         f"size={record.size}",
-        f"user={printable(outcome.scan.user) if outcome.scan else ''}",
+        f"user={address(outcome.scan.user) if outcome.scan else ''}",
         f"score={verdict.score if verdict else ''}",
         f"required={outcome.required}",
         f"verdict={_word(outcome)}",
-        *([f"list={outcome.listed}"] if outcome.listed else []),
+        f"list={treatment.listed}" if treatment else "",
         f"action={outcome.action}",
-        *([f"quarantine={outcome.kept}"] if outcome.kept else []),
+        f"quarantine={treatment.kept}" if treatment else "",
         f"scan={record.scan_seconds:.2f}",
         f"total={seconds:.2f}",
         f"reason={reason}" if reason else f"tests={verdict.tests if verdict else ''}",
     ]
-    return printable(f"{record.queue_id}: {', '.join(parts)}", LINE_MAX)
+    return printable(f"{record.queue_id}: {', '.join(part for part in parts if part not in _ABSENT)}", LINE_MAX)
 
 
 def _word(outcome: Outcome) -> str:
@@ -146,12 +158,12 @@ def _word(outcome: Outcome) -> str:
     return "spam" if outcome.spam else "ham"
 
 
-def _address(address: bytes) -> str:
+def address(text: bytes) -> str:
     """Return an address that cannot end its own brackets, and so cannot look like another key of the line."""
-    return printable(address).replace("<", "?").replace(">", "?")
+    return printable(text).replace("<", "?").replace(">", "?")
 
 
 def _addresses(addresses: list[bytes]) -> str:
-    shown = ",".join(f"<{_address(address)}>" for address in addresses[:_SHOWN_RECIPIENTS])
+    shown = ",".join(f"<{address(each)}>" for each in addresses[:_SHOWN_RECIPIENTS])
     more = len(addresses) - _SHOWN_RECIPIENTS
     return f"{shown},(+{more} more)" if more > 0 else shown

@@ -168,7 +168,7 @@ def _block_problems(section: str, blocks: object) -> Iterator[str]:
 def _key_problems(where: str, key: str, value: object, checks: Mapping[str, Check]) -> Iterator[str]:
     if not where and key in settings.BLOCKS:
         yield f"{key}: must be blocks, each under a line of its own: [[{key}]]"
-    elif not where and key in CHECKS:
+    elif not where and key and key in CHECKS:
         yield f"{key}: must be a section: [{key}]"
     elif key not in checks:
         yield f"{where}{key}: there is no such key{_instead(key, list(checks))}"

@@ -65,6 +65,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
     },
     "tables": {"command": ["/usr/sbin/postmap"], "recipients": []},
 }
+# What a quarantine begins with that is no address.
+STORES = ("maildir:", "mbox:", "dir:")
 # Sections that are lists of blocks, each with the patterns whom it is for.
 BLOCKS = ("recipients", "senders")
 _NO_BLOCKS: "Blocks" = (({}, {}), [])

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
 _CHUNK = 65536
-# A header is never larger, in bytes: Postfix's header_size_limit is a tenth of it.
-_HEADER_MAX = 1 << 20
+# So much of a large message is looked at as its header, in bytes.
+_HEADER_MAX = 1 << 18
 
 
 class Message:
@@ -35,6 +35,10 @@ class Message:
         self.head = head
         self.size = size
         self.in_memory = in_memory
+
+    def close(self) -> None:
+        """Close the file: its bytes are gone, but for those at hand."""
+        posix.close(self.fd)
 
 
 class Feeder:
@@ -158,7 +162,7 @@ def _copy(source: "BufferedReader", fd: int) -> None:
 
 
 def head(message: Message) -> bytes:
-    """Return all of a message in memory, of any other the first bytes, with all of its header."""
+    """Return all of a message in memory, of any other the first bytes."""
     return message.head if message.in_memory else posix.pread(message.fd, _HEADER_MAX, 0)
 
 
@@ -173,6 +177,8 @@ def with_header(message: Message, old: list[bytes], new: list[bytes]) -> Message
     if old == new:
         return message
     skipped = sum(map(len, old))
+    if not old and head(message)[:1] in (b" ", b"\t"):  # it would become a continuation of the last field
+        new = [*new, b"\n"]
     if message.in_memory:
         return from_bytes(b"".join(new) + message.head[skipped:])
     fd = disk_file()

@@ -4,6 +4,8 @@ All keys of a message are asked in one call for each table. A table that cannot 
 never "not found".
 """
 
+import posix
+
 from pf_spamfilt import process, report, spool
 from pf_spamfilt.exits import Deferred, SettingsError
 
@@ -18,17 +20,19 @@ if TYPE_CHECKING:
 # How large all answers to the keys of one message may be, in bytes.
 _ANSWER_MAX = 1 << 20
 _NOT_FOUND = 1
+_AMBIGUOUS = set(' ",=')
 
 
 class Tables:
     """The tables, as these addresses are looked up in them: recipients or senders of one message."""
 
-    __slots__ = ("_addresses", "_answers", "_command", "_deadline", "_log")
+    __slots__ = ("_addresses", "_answers", "_command", "_deadline", "_log", "_parsed")
 
     def __init__(self, addresses: "list[Address]", command: list[str], deadline: float, log: "Log") -> None:
         """`command` runs postmap; `deadline` is a time.monotonic()."""
         self._addresses = addresses
         self._answers: dict[tuple[str, bool], dict[str, str]] = {}
+        self._parsed: dict[tuple[str, str], dict[str, object]] = {}
         self._command = process.encode(command)
         self._deadline = deadline
         self._log = log
@@ -44,7 +48,9 @@ class Tables:
             found = self._found(name, keys)
             for key in keys(address):
                 if key in found:
-                    yield f"{name}, key {key}", _parsed(name, key, found[key])
+                    if (name, key) not in self._parsed:
+                        self._parsed[name, key] = _parsed(name, key, found[key])
+                    yield f"{name}, key {key}", self._parsed[name, key]
 
     def _found(self, name: str, keys_of: "Callable[[Address], list[str]]") -> dict[str, str]:
         """Return what table `name` says of the keys of all addresses; it is asked once."""
@@ -57,12 +63,16 @@ class Tables:
     def _ask(self, name: str, wanted: list[str]) -> dict[str, str]:
         """Run postmap for these keys. Its status 1 is "none found", and also a failure that it tells on stderr."""
         argv = [*self._command, b"-q", b"-", *process.encode([name])]
-        lines = "".join(f"{key}\n" for key in wanted).encode("utf-8", "surrogateescape")
+        asked = spool.from_bytes("".join(f"{key}\n" for key in wanted).encode("utf-8", "surrogateescape"))
         output = spool.memory_file()
         try:
-            ended = process.run(argv, spool.from_bytes(lines).fd, self._deadline, output, _ANSWER_MAX)
+            ended = process.run(argv, asked.fd, self._deadline, output, _ANSWER_MAX)
+            answer = spool.from_file(output, in_memory=True).head.decode("utf-8", "surrogateescape")
         except Deferred as error:
             raise Deferred(f"table {name}: {error.text}", error.code) from None
+        finally:
+            asked.close()
+            posix.close(output)
         self._log.child(argv, ended)
         failure = _failure(ended.said)
         if failure or ended.status not in (0, _NOT_FOUND):
@@ -70,9 +80,18 @@ class Tables:
             raise Deferred(f"table {name}: postmap {report.ending(ended.status)}{said}")
         if ended.said:
             self._log.warning(f"table {name}{report.quote(ended.said)}")
-        answer = spool.from_file(output, in_memory=True).head.decode("utf-8", "surrogateescape")
-        pairs = (line.partition("\t") for line in answer.split("\n") if line)
-        return {key: value for key, _, value in pairs}
+        return _pairs(name, answer, wanted)
+
+
+def _pairs(name: str, answer: str, wanted: list[str]) -> dict[str, str]:
+    """Read postmap's lines of key and result. A line break in a result would be somebody else's entry."""
+    found: dict[str, str] = {}
+    for line in filter(None, answer.split("\n")):
+        key, tab, result = line.partition("\t")
+        if not tab or key in found or key not in wanted:
+            raise SettingsError(f"table {name}: there is a line break in a result, before {report.printable(line)!r}")
+        found[key] = result
+    return found
 
 
 def _failure(said: bytes) -> bytes:
@@ -84,8 +103,12 @@ def _failure(said: bytes) -> bytes:
 
 
 def keys(address: "Address") -> list[str]:
-    """Return what Postfix's own tables are asked: user+extension@domain, user@domain, @domain, @.domain ... @. ."""
-    return [key if "@" in key else "@" + key for key in address.keys if key != "<>"]
+    """Return what Postfix's own tables are asked: user+extension@domain, user@domain, @domain, @.domain ... @. .
+
+    Not a user whose name could be read as more than one setting, where a table makes its result of the key.
+    """
+    found = [key if "@" in key else "@" + key for key in address.keys if key != "<>"]
+    return [key for key in found if not set(key) & _AMBIGUOUS]
 
 
 def _pattern_keys(address: "Address") -> list[str]:

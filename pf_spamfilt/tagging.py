@@ -12,17 +12,10 @@ if TYPE_CHECKING:
     from pf_spamfilt.policy import Treatment
 
 _SCORE_FIELDS = (b"x-spam-status", b"x-spam-level")
-# What of SpamAssassin's is true whoever judges; other fields may speak of its verdict.
-_NEUTRAL_FIELDS = (b"x-spam-checker-version", *_SCORE_FIELDS)
 _FIGURE = b"0123456789.-?"
 _FIGURE_HERE = "0FIGURE0"
 _LINE = 76
-
-
-def is_agreed(treatment: "Treatment") -> bool:
-    """Tell whether SpamAssassin's copy is what the policy wants, but for subject tag and score."""
-    scan = treatment.scan
-    return scan.verdict is not None and not scan.partial and scan.verdict.spam == treatment.spam
+_WORD_END = b"?="
 
 
 def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> list[bytes]:
@@ -30,11 +23,9 @@ def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> li
 
     Otherwise `base` is the original; `answer` are the fields of SpamAssassin's copy, if there is one.
     """
-    if is_agreed(treatment):
-        result = base if treatment.status else [each for each in base if headers.name_of(each) not in _SCORE_FIELDS]
-    else:
-        result = on_top(base, _marks(answer, treatment, headers.line_end(b"".join(base[:1]))))
-    return tagged(result, treatment) if treatment.tag else result
+    if not treatment.is_agreed:
+        return on_top(base, _marks(answer, treatment, headers.line_end(b"".join(base[:1]))))
+    return base if treatment.status else [each for each in base if headers.name_of(each) not in _SCORE_FIELDS]
 
 
 def on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
@@ -53,14 +44,17 @@ def _marks(answer: list[bytes], treatment: "Treatment", end: bytes) -> list[byte
     if treatment.spam and b"x-spam-flag" not in names:
         marks.insert(0, b"X-Spam-Flag: YES" + end)
     if treatment.spam and b"x-spam-report" not in names:
-        marks.append(_folded("X-Spam-Report:", _report(treatment), end))
+        marks.append(_folded(["X-Spam-Report:", *_report(treatment)], end))
     if scan.failed:
         marks.insert(0, b"X-Spam-Unscanned: " + _ascii(printable(scan.unscanned, 120)) + end)
     return marks
 
 
 def _mark(field: bytes, treatment: "Treatment", end: bytes) -> bytes:
-    """Return what becomes of a field of SpamAssassin's copy; empty: it is not for this one."""
+    """Return what becomes of a field of SpamAssassin's copy; empty: it is not for this one.
+
+    Where it judged otherwise, a field that is not known here may speak of its verdict.
+    """
     name, verdict = headers.name_of(field), treatment.scan.verdict
     if not name.startswith(b"x-spam-") or name.startswith(b"x-spam-prev-"):
         return b""
@@ -69,58 +63,40 @@ def _mark(field: bytes, treatment: "Treatment", end: bytes) -> bytes:
     if verdict and verdict.spam == treatment.spam:
         return field
     if name == b"x-spam-status":
-        return _corrected(field, treatment, end)
-    return field if name in _NEUTRAL_FIELDS else b""
+        return _folded(["X-Spam-Status:", *_status(treatment)], end)
+    is_figure = name == b"x-spam-level" and len(set(headers.value_of(field))) < 2
+    return field if is_figure or name == b"x-spam-checker-version" else b""
 
 
-def _corrected(field: bytes, treatment: "Treatment", end: bytes) -> bytes:
-    """Return X-Spam-Status with its word and its required score as the treatment wants them; the rest stays.
-
-    In a form that the user's preferences made up it is written anew.
-    """
-    right = "Yes" if treatment.spam else "No"
-    name, _, value = field.partition(b":")
-    word = _word(value)
-    if word.lower() not in (b"yes", b"no"):
-        return _folded("X-Spam-Status:", [right + ",", *_figures(treatment)], end)
-    value = value.replace(word, right.encode(), 1)
-    start, key, rest = value.partition(b"required=")
-    if key and treatment.required:
-        figure = b"" if rest[:1].isspace() else _word(rest)
-        value = start + key + _ascii(treatment.required) + rest[len(figure) :]
-    return name + b":" + value
-
-
-def _word(text: bytes) -> bytes:
-    """Return the first word, which ends at a blank or a comma."""
-    return text.replace(b",", b" ").split()[0] if text.strip() else b""
-
-
-def _figures(treatment: "Treatment") -> list[str]:
+def _status(treatment: "Treatment") -> list[str]:
+    """Return the words of X-Spam-Status as SpamAssassin writes it by default, whatever the user's preferences are."""
     verdict = treatment.scan.verdict
-    pairs = (("score", verdict.score), ("required", treatment.required), ("tests", verdict.tests)) if verdict else ()
-    return [f"{key}={value}" for key, value in pairs if value]
+    pairs = (("score", verdict.score), ("required", treatment.required)) if verdict else ()
+    figures = [f" {key}={value}" for key, value in pairs if value]
+    tests = verdict.tests.replace(",", ", ").split() if verdict else []
+    words = [*figures, *([f" tests={tests[0]}", *tests[1:]] if tests else [])]
+    return [f" {'Yes' if treatment.spam else 'No'}{',' if words else ''}", *words]
 
 
 def _report(treatment: "Treatment") -> list[str]:
     """Return the words of X-Spam-Report for what SpamAssassin did not report as spam."""
-    words = ["the sender is on a block list here;"] if treatment.is_blocked else []
+    words = [" the sender is on a block list here;"] if treatment.is_blocked else []
     verdict = treatment.scan.verdict
     if verdict is None:
-        return [*words, "not", "scanned"]
+        return [*words, " not scanned"]
     if verdict.score:
-        words += [f"score {verdict.score},", f"{treatment.required} required;"]
-    return [*words, "tests:", *(verdict.tests.replace(",", ", ") or "none").split(" ")]
+        words += [f" score {verdict.score},", f" {treatment.required} required;"]
+    return [*words, " tests:", *(f" {test}" for test in (verdict.tests.replace(",", ", ") or "none").split())]
 
 
-def _folded(name: str, words: list[str], end: bytes) -> bytes:
-    """Return a header field of these words, folded (RFC 5322, 2.2.3)."""
-    lines = [name]
+def _folded(words: list[str], end: bytes) -> bytes:
+    """Return a header field of these words, joined as they are, folded where it is too long (RFC 5322, 2.2.3)."""
+    lines = [""]
     for word in words:
-        if len(lines[-1]) + len(word) < _LINE:
-            lines[-1] += " " + word
+        if lines[-1] and len(lines[-1]) + len(word) > _LINE:
+            lines.append("\t" + word.lstrip())
         else:
-            lines.append("\t" + word)
+            lines[-1] += word
     return end.join(_ascii(line) for line in lines) + end
 
 
@@ -135,7 +111,7 @@ def tagged(base: list[bytes], treatment: "Treatment") -> list[bytes]:
     """
     verdict = treatment.scan.verdict
     score = verdict.score if verdict else ""
-    word = _encoded(treatment.tag.replace("_SCORE_", score or "?").replace("_REQD_", treatment.required or "?"))
+    word = encoded(treatment.tag.replace("_SCORE_", score or "?").replace("_REQD_", treatment.required or "?"))
     if not any(headers.name_of(field) == b"subject" for field in base):
         return on_top(base, [b"Subject: " + word + headers.line_end(b"".join(base[:1]))])
     return [_with_tag(each, word, treatment.tag) if headers.name_of(each) == b"subject" else each for each in base]
@@ -148,28 +124,30 @@ def _with_tag(field: bytes, word: bytes, tag: str) -> bytes:
         return field
     if not text:
         return name + colon + b" " + word + value
+    if word.endswith(_WORD_END) and text.startswith(b"=?"):  # the blank between two encoded words is not shown
+        word = word.removesuffix(_WORD_END) + b"=20" + _WORD_END
     return name + colon + value[: len(value) - len(text)] + word + b" " + text
 
 
 def _begins_with(text: bytes, tag: str) -> bool:
     """Tell whether a subject begins with the tag, any figure standing for _SCORE_ and _REQD_."""
-    template = _encoded(tag.replace("_REQD_", _FIGURE_HERE).replace("_SCORE_", _FIGURE_HERE))
-    first, *rest = template.split(_FIGURE_HERE.encode())
+    template = encoded(tag.replace("_REQD_", _FIGURE_HERE).replace("_SCORE_", _FIGURE_HERE))
+    first, *rest = template.removesuffix(_WORD_END).split(_FIGURE_HERE.encode())
     if not text.startswith(first):
         return False
     text = text[len(first) :]
     for literal in rest:
-        place = text.find(literal)
+        place = text.find(literal, 1)
         if place < 0 or text[:place].strip(_FIGURE):
             return False
         text = text[place + len(literal) :]
     return True
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str) -> bytes:
     """Return a tag as it may stand in a header: what is not ASCII as one RFC 2047 word."""
     if text.isascii():
         return text.encode()
     plain = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!*+-/.[]"
     quoted = b"".join(bytes((byte,)) if byte in plain else b"=%02X" % byte for byte in text.encode())
-    return b"=?utf-8?q?" + quoted + b"?="
+    return b"=?utf-8?q?" + quoted + _WORD_END

@@ -47,9 +47,13 @@ def may_answer(sender: bytes, fields: list[bytes]) -> bool:
         name, value = headers.name_of(field), headers.value_of(field).lower()
         if name.startswith(b"list-") or (name == b"precedence" and value in (b"bulk", b"list", b"junk")):
             return False
-        if name == b"auto-submitted" and value.partition(b";")[0].strip() != b"no":
-            return False
-    return True
+    return not is_automatic(fields)
+
+
+def is_automatic(fields: list[bytes]) -> bool:
+    """Tell whether a program wrote this message (RFC 3834, 5)."""
+    values = [headers.value_of(field).lower() for field in fields if headers.name_of(field) == b"auto-submitted"]
+    return any(not value.startswith(b"no") for value in values)
 
 
 def is_loop(fields: list[bytes], uid: int) -> bool:

@@ -124,8 +124,8 @@ def _read_status(spam: bool, fields: list[bytes]) -> Verdict:
     """Read X-Spam-Status, as SpamAssassin writes it by default; the user's preferences may have removed it."""
     for field in fields:
         if headers.name_of(field) == b"x-spam-status":
-            words = headers.value_of(field).decode("utf-8", "replace").split(" ")
-            if words[0].rstrip(",") == ("No" if spam else "Yes"):
+            words = headers.value_of(field).decode("utf-8", "replace").replace(",", ", ").split()
+            if words and words[0].rstrip(",") == ("No" if spam else "Yes"):
                 raise ScanFailed("spamc's exit status and its X-Spam-Status contradict each other")
             found = _assignments(words)
             score = found.get("score") or found.get("hits", "")
@@ -134,15 +134,14 @@ def _read_status(spam: bool, fields: list[bytes]) -> Verdict:
 
 
 def _assignments(words: list[str]) -> dict[str, str]:
-    """Collect `key=value` words; a value that ends in a comma, as a folded list of tests does, goes on."""
+    """Collect `key=value` words, keys in lower case; the list of tests goes on where it ends in a comma."""
     found: dict[str, str] = {}
     key = ""
     for word in words:
-        if key and found[key].endswith(","):
+        name, _, value = word.partition("=")
+        if value and name.islower():
+            key = name
+            found[key] = value
+        elif key == "tests" and found[key].endswith(","):
             found[key] += word
-        else:
-            name, equals, value = word.partition("=")
-            key = name if equals else ""
-            if key:
-                found[key] = value
-    return found
+    return {key: value.rstrip(",") for key, value in found.items()}

@@ -1,9 +1,12 @@
 """Gather what each recipient of a message wants: from tables, from blocks, from [policy].
 
-A Postfix table is asked, and what asks it imported, only where the settings name one.
+A Postfix table is asked, and what asks it imported, only where the settings name one; likewise regular expressions.
 """
 
-from pf_spamfilt import headers, policy
+import _signal  # type: ignore[import-not-found]  # see process.py
+
+from pf_spamfilt import headers, policy, report
+from pf_spamfilt.exits import SettingsError
 from pf_spamfilt.patterns import Address
 from pf_spamfilt.policy import Wishes
 
@@ -18,29 +21,51 @@ if TYPE_CHECKING:
     from pf_spamfilt.tables import Tables
 
 
-class Lookups:
-    """Postfix tables, as these addresses are looked up in them."""
+# So many addresses in From are looked at, so long at the most (RFC 5321, 4.5.3.1): a header can hold 100,000.
+_CLAIMED_MAX = 10
+_ADDRESS_MAX = 320
+# How long one regular expression may take for one address, in seconds.
+_PATIENCE = 5.0
 
-    __slots__ = ("_asked", "addresses")
+
+class Lookups:
+    """Tables and regular expressions, as these addresses are looked up in them."""
 
     def __init__(self, addresses: list[bytes], settings: "Settings", deadline: float, log: "Log") -> None:
         self.addresses = [Address(address, settings.recipient_delimiter) for address in dict.fromkeys(addresses)]
-        self._asked: tuple[list[str], float, Log] | Tables = (settings.tables.command, deadline, log)
+        self._asked = settings.tables.command, deadline, log
+        self._tables: Tables | None = None
 
-    def has(self, name: str, address: Address) -> bool:
-        """Tell whether table `name` has an entry for `address`."""
-        return self._tables().has(name, address)
+    @property
+    def tables(self) -> "Tables":
+        """The tables, once they are needed."""
+        if self._tables is None:
+            from pf_spamfilt.tables import Tables
+
+            self._tables = Tables(self.addresses, *self._asked)
+        return self._tables
+
+    def has(self, table: str, address: Address) -> bool:
+        """Tell whether a table has an entry for `address`."""
+        return self.tables.has(table, address)
+
+    def search(self, regex: str, address: Address) -> bool:
+        """Tell whether a regular expression matches `address`; one that takes too long is a SettingsError."""
+        import re  # costs as much as all our modules
+
+        def stop(_number: int, _frame: object) -> None:
+            raise SettingsError(f"/{regex}/ takes too long for {report.printable(address.text)}: write it more simply")
+
+        _signal.signal(_signal.SIGALRM, stop)
+        _signal.setitimer(_signal.ITIMER_REAL, _PATIENCE)
+        try:
+            return re.search(regex, address.text, re.IGNORECASE) is not None
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
 
     def sources(self, names: list[str], address: Address) -> "Iterator[Source]":
         """Return what the tables `names` say of a recipient."""
-        return self._tables().sources(names, address) if names else iter(())
-
-    def _tables(self) -> "Tables":
-        if isinstance(self._asked, tuple):
-            from pf_spamfilt.tables import Tables
-
-            self._asked = Tables(self.addresses, *self._asked)
-        return self._asked
+        return self.tables.sources(names, address) if names else iter(())
 
 
 def gather(
@@ -50,14 +75,22 @@ def gather(
 
     The sender is known by his envelope address and those in From. Raises Deferred if a table cannot be read.
     """
-    claimed = [each for field in fields if headers.name_of(field) == b"from" for each in headers.addresses_of(field)]
-    senders = Lookups([envelope.sender, *claimed], settings, deadline, log)
+    senders = Lookups([envelope.sender, *_claimed(fields)], settings, deadline, log)
     recipients = Lookups(envelope.recipients, settings, deadline, log)
-    outgoing = list(policy.matching_blocks("senders", settings.senders, senders.addresses[0], senders.has))
+    outgoing = list(policy.matching_blocks("senders", settings.senders, senders.addresses[0], senders))
     found = {}
     for name, address in zip(dict.fromkeys(envelope.recipients), recipients.addresses, strict=True):
         tables = recipients.sources(settings.tables.recipients, address)
-        blocks = policy.matching_blocks("recipients", settings.recipients, address, recipients.has)
+        blocks = policy.matching_blocks("recipients", settings.recipients, address, recipients)
         found[name] = Wishes(name, [*outgoing, *tables, *blocks, ("[policy]", settings.policy)])
-    policy.look_up_sender(list(found.values()), senders.addresses, senders.has)
+    policy.look_up_sender(list(found.values()), senders.addresses, senders)
     return [found[name] for name in envelope.recipients]
+
+
+def _claimed(fields: list[bytes]) -> list[bytes]:
+    """Return the first addresses in From."""
+    found: list[bytes] = []
+    for field in fields:
+        if len(found) < _CLAIMED_MAX and headers.name_of(field) == b"from":
+            found += [each for each in headers.addresses_of(field) if len(each) <= _ADDRESS_MAX]
+    return found[:_CLAIMED_MAX]

@@ -229,6 +229,42 @@ def test_a_table_with_a_wrong_answer_defers_and_names_table_and_key(run, site):
     )
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "a@plain.example\\tbypass=t\\n@plain.example\\tbypass=f\\n@plain.example\\tbypass=t",
+        "a@plain.example\\tbypass=t\\nx",
+        "@other.example\\tbypass=t",
+    ],
+)
+def test_a_line_break_in_a_result_is_nobodys_entry(run, site, answer):
+    failing_postmap(site, f"printf '{answer}\\n'")
+    status, output, _ = run("a@plain.example")
+    assert status == 75
+    assert output.startswith("4.3.5 table pgsql:/etc/postfix/policy.cf: there is a line break in a result")
+
+
+def test_a_recipient_cannot_choose_his_own_settings(run, site):
+    """Where a table makes its result of the key, as pcre: with $1, a name could be read as settings."""
+    failing_postmap(
+        site, 'while read -r key; do case $key in *=*) printf "%s\\tquarantine=%s\\n" "$key" "$key"; esac; done'
+    )
+    assert run('"x spam_lover=yes y"@kept.example')[1] == "spam 6.0/5.0; 1 quarantined\n"
+
+
+def test_an_unusable_quarantine_of_one_recipient_defers_before_anything_is_sent(run, site):
+    status, _, sent = run("a@kept.example", "b@path.example")
+    assert (status, sent) == (75, [])
+
+
+def test_a_notice_from_another_host_like_this_tells_no_administrator(run, site):
+    with (site / "pf-spamfilt.toml").open("a") as file:
+        file.write('[[senders]]\nmatch = ["."]\nadmin = "admin@here.example"\n')
+    notice = b"Auto-Submitted: auto-generated\n" + MESSAGE
+    assert [recipients_of(argv) for argv, _ in run("a@discard.example")[2]] == [["admin@here.example"]]
+    assert run("a@discard.example", sender="", message=notice)[1:] == ("spam 6.0/5.0; 1 discarded\n", [])
+
+
 def test_postmap_is_not_started_where_no_table_is_named(run, site):
     failing_postmap(site, "exit 2")
     file = site / "pf-spamfilt.toml"

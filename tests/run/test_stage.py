@@ -7,8 +7,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from lab import worlds
 from lab.messages import CLEAN
-from lab.stage import CHAPTER_SCRIPT, PF_SPAMFILT, SPAMC_E, Fault, HarnessError, Install, play
+from lab.policy_scene import fault
+from lab.stage import CHAPTER_SCRIPT, PF_SPAMFILT, SPAMC_E, Fault, HarnessError, Install, Result, play
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="stages need root")
 
@@ -39,13 +41,79 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize(("body", "verdict"), FILTERS.values(), ids=FILTERS)
-def test_verdict_on_a_filter(place: Path, body: str, verdict: str) -> None:
+def play_to(body: str, place: Path, what: Fault) -> Result:
     command = place / "filter"
     command.write_text(f"#!/bin/sh\nDIR=$MAIL_CONFIG/flags\n{body}\n")
     command.chmod(0o755)
-    result = play(NOTHING, PF_SPAMFILT, Install(command, place, place))
+    return play(what, PF_SPAMFILT, Install(command, place, place))
+
+
+@pytest.mark.parametrize(("body", "verdict"), FILTERS.values(), ids=FILTERS)
+def test_verdict_on_a_filter(place: Path, body: str, verdict: str) -> None:
+    result = play_to(body, place, NOTHING)
     assert result.verdict == verdict, str(result)
+
+
+# A filter that knows what these recipients want, in functions; bad ones leave some out, or call them wrongly.
+POLICY = fault("nothing is wrong", "plain", "tagged", "kept", "refused", must_deliver=True)
+KNOWING = """
+PATH=/usr/bin:/bin SENDMAIL="$MAIL_CONFIG/sendmail -i -f"
+cat >$DIR/original
+"$MAIL_CONFIG/spamc" <$DIR/original >$DIR/spam
+sed 's/^Subject: /&[SPAM] /' $DIR/spam >$DIR/tagged
+{ echo 'X-Envelope-To: <user@kept.example>'; cat $DIR/original; } >$DIR/kept
+printf 'Subject: bounce\\n\\nFinal-Recipient: rfc822; user@refused.example\\n' >$DIR/bounce
+keep() { $SENDMAIL '' -- quarantine@here.example <$DIR/kept; }
+plain() { $SENDMAIL "$SENDER" -- user@plain.example <$DIR/spam; }
+tagged() { $SENDMAIL "$SENDER" -- user@tagged.example <$DIR/tagged; }
+bounce() { $SENDMAIL '' -- "$SENDER" <$DIR/bounce; }
+all() { keep; plain; tagged; bounce; }
+cut() { head -n 5 $DIR/kept >$DIR/half; mv $DIR/half $DIR/kept; }
+stray() { $SENDMAIL "$SENDER" -- user@kept.example <$DIR/spam; }
+accuse() { echo 'Final-Recipient: rfc822; user@plain.example' >>$DIR/bounce; }
+SENDER=$1
+"""
+KNOWING_FILTERS = {
+    "a good filter": ("all", "safe"),
+    "one that loses a recipient's copy": ("keep; plain; bounce", "lost"),
+    "one that discards without quarantine": ("plain; tagged; bounce", "lost"),
+    "one that tells the sender nothing": ("keep; plain; tagged", "lost"),
+    "one that keeps half": ("cut; all", "changed"),
+    "one that tags for all": ("cp $DIR/tagged $DIR/spam; all", "misdirected"),
+    "one that delivers what is kept": ("all; stray", "misdirected"),
+    "one that bounces for all": ("all; exit 69", "bounced"),
+    "one that tells of too many": ("accuse; all", "bounced"),
+    "one that keeps too late": ("plain; tagged; keep; bounce", "unkept"),
+    "one that puts off what it has delivered, unkept": ("plain; exit 75", "unkept"),
+    "one that delivers one copy twice": ("keep; plain; plain; tagged; bounce", "duplicated"),
+    "one that keeps twice": ("keep; all", "duplicated"),
+    "one that puts off what it has delivered": ("keep; plain; exit 75", "duplicated"),
+    "one that puts all off": ("exit 75", "refused"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("calls", "verdict"), KNOWING_FILTERS.values(), ids=KNOWING_FILTERS)
+def test_verdict_on_a_filter_with_policies(place: Path, calls: str, verdict: str) -> None:
+    result = play_to(f"{KNOWING}{calls}", place, POLICY)
+    assert result.verdict == verdict, str(result)
+
+
+def test_copies_are_told_in_the_order_of_queueing(place: Path) -> None:
+    result = play_to(f"{KNOWING}tagged; keep; plain; keep", place, POLICY)
+    first = [copy.recipients[0].partition(b"@")[2].partition(b".")[0] for copy in result.copies]
+    assert first == [b"tagged", b"here", b"plain", b"here"]
+
+
+def test_compiled_settings_of_a_world_are_believed(install: Install) -> None:
+    discard = '[policy]\nkill_level = -100\ndestiny = "discard"\n'
+    result = play(fault("x", "plain", world=worlds.compile_settings(instead=discard)), PF_SPAMFILT, install)
+    assert (result.verdict, result.outcome.action) == ("lost", "delivered")
+
+
+def test_a_world_without_memory_files_has_none(place: Path) -> None:
+    body = "/usr/bin/python3 -c 'import os; os.memfd_create(\"x\")' 2>&1"
+    result = play_to(body, place, fault("x", "plain", world=worlds.no_memory_file))
+    assert "Function not implemented" in result.outcome.text
 
 
 @pytest.mark.parametrize("name", [CHAPTER_SCRIPT, SPAMC_E])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.judgement import SCAN_MARK, Case, Copy, address, envelope, parse_addresses, rule, split
+from lab.judgement import SCAN_MARK, Case, Copy, Due, address, envelope, parse_addresses, rule, split
 
 MESSAGE = b"From: a@example.com\nSubject: x\n\tfolded\nX-Spam-Flag: NO forged\n\nbody\n\nFrom the end\n"
 SCANNED = SCAN_MARK + b"\n" + MESSAGE.replace(b"X-Spam-Flag: NO forged\n", b"")
@@ -59,6 +59,135 @@ def test_good_mail_put_off_is_refused() -> None:
 def test_what_a_fault_permits_is_safe(permission: str, action: str, copies: list[Copy]) -> None:
     case = Case(message=MESSAGE, sender=A, recipients=(A, B), **{permission: True})
     assert rule(case, action, copies) == "safe"
+
+
+def test_a_copy_may_come_again_but_not_twice_at_once() -> None:
+    case = Case(message=MESSAGE, sender=A, recipients=(A, B), may_repeat=True)
+    assert rule(case, "deferred", [GOOD, GOOD]) == "duplicated"
+
+
+# One recipient each for whom the message is delivered, tagged, discarded, kept and bounced.
+PLAIN, TAGGED, DISCARD, KEPT, REFUSED = (b"%b@example.com" % name for name in (b"p", b"t", b"d", b"k", b"r"))
+STORE, ADMIN = b"store@here.example", b"admin@here.example"
+POLICIES = Case(
+    message=MESSAGE,
+    sender=A,
+    recipients=(PLAIN, TAGGED, DISCARD, KEPT, REFUSED),
+    dues={
+        PLAIN: Due(field=b"Subject: x"),
+        TAGGED: Due(field=b"Subject: [S] x"),
+        DISCARD: Due(delivered=False),
+        KEPT: Due(delivered=False, quarantine=STORE),
+        REFUSED: Due(delivered=False, told=True),
+    },
+    notices=(A, ADMIN),
+)
+TAGGED_MESSAGE = SCANNED.replace(b"Subject: x", b"Subject: [S] x")
+STORED = b"X-Envelope-To: <" + KEPT + b">\n" + SCANNED
+IN_STORE = Copy(b"", (STORE,), STORED)
+TO_PLAIN, TO_TAGGED = Copy(A, (PLAIN,), SCANNED), Copy(A, (TAGGED,), TAGGED_MESSAGE)
+BOUNCE = Copy(b"", (A,), b"Subject: bounce\n\nFinal-Recipient: rfc822; " + REFUSED + b"\nAction: failed\n")
+REPORT = Copy(b"", (ADMIN,), b"Subject: report\n\n")
+ALL = [IN_STORE, TO_PLAIN, TO_TAGGED, BOUNCE]
+
+
+def _with(copy: Copy, old: bytes, new: bytes) -> Copy:
+    return Copy(copy.sender, copy.recipients, copy.message.replace(old, new))
+
+
+POLICY_VERDICTS = {
+    "as it should be": ("delivered", ALL, "safe"),
+    "with a report": ("delivered", [*ALL, REPORT], "safe"),
+    "deferred": ("deferred", [], "safe"),
+    "nothing done": ("delivered", [], "lost"),
+    "a recipient's copy missing": ("delivered", [IN_STORE, TO_TAGGED, BOUNCE], "lost"),
+    "another copy missing": ("delivered", [IN_STORE, TO_PLAIN, BOUNCE], "lost"),
+    "discarded, not in quarantine": ("delivered", [TO_PLAIN, TO_TAGGED, BOUNCE], "lost"),
+    "in quarantine for somebody else": ("delivered", [_with(IN_STORE, KEPT, DISCARD), *ALL[1:]], "lost"),
+    "in quarantine for nobody": ("delivered", [_with(IN_STORE, b"X-Envelope-To", b"X-To"), *ALL[1:]], "lost"),
+    "refused, nobody told": ("delivered", [IN_STORE, TO_PLAIN, TO_TAGGED], "lost"),
+    "quarantine cut": ("delivered", [_with(IN_STORE, b"From the end\n", b""), *ALL[1:]], "changed"),
+    "quarantine without Subject": ("delivered", [_with(IN_STORE, b"Subject", b"Object"), *ALL[1:]], "changed"),
+    "quarantine with a broken header": (
+        "delivered",
+        [_with(IN_STORE, b"X-Envelope", b">\nX-Envelope"), *ALL[1:]],
+        "lost",
+    ),
+    "quarantine, header broken below": (
+        "delivered",
+        [_with(IN_STORE, b"From: a", b"> x\nFrom: a"), *ALL[1:]],
+        "changed",
+    ),
+    "copy cut": ("delivered", [IN_STORE, _with(TO_PLAIN, b"body", b""), *ALL[2:]], "changed"),
+    "delivered to one who discards": ("delivered", [*ALL, Copy(A, (DISCARD,), SCANNED)], "misdirected"),
+    "delivered to one who refuses": ("delivered", [*ALL, Copy(A, (REFUSED,), SCANNED)], "misdirected"),
+    "delivered to one who has it in quarantine": ("delivered", [*ALL, Copy(A, (KEPT,), SCANNED)], "misdirected"),
+    "in quarantine for one more": (
+        "delivered",
+        [_with(IN_STORE, b">\n", b">, <p@example.com>\n"), *ALL[1:]],
+        "misdirected",
+    ),
+    "copies exchanged": (
+        "delivered",
+        [IN_STORE, Copy(A, (TAGGED,), SCANNED), Copy(A, (PLAIN,), TAGGED_MESSAGE), BOUNCE],
+        "misdirected",
+    ),
+    "notice to a stranger": ("delivered", [*ALL, Copy(b"", (B,), REPORT.message)], "changed"),
+    "bounced by Postfix": ("bounced", [], "bounced"),
+    "bounced by Postfix after all": ("bounced", ALL, "bounced"),
+    "told that another did not get it": ("delivered", [*ALL[:3], _with(BOUNCE, REFUSED, PLAIN)], "lost"),
+    "told that all did not get it": ("delivered", [*ALL, _with(BOUNCE, REFUSED, PLAIN)], "bounced"),
+    "quarantine after a copy": ("delivered", [TO_PLAIN, IN_STORE, TO_TAGGED, BOUNCE], "unkept"),
+    "quarantine after the bounce": ("delivered", [BOUNCE, *ALL[:3]], "unkept"),
+    "deferred after a copy, nothing in quarantine": ("deferred", [TO_PLAIN], "unkept"),
+    "deferred after quarantine": ("deferred", [IN_STORE], "duplicated"),
+    "deferred after all": ("deferred", ALL, "duplicated"),
+    "a copy twice": ("delivered", [IN_STORE, TO_PLAIN, TO_PLAIN, TO_TAGGED, BOUNCE], "duplicated"),
+    "quarantine twice": ("delivered", [IN_STORE, *ALL], "duplicated"),
+    "bounce twice": ("delivered", [*ALL, BOUNCE], "duplicated"),
+    "report twice": ("delivered", [*ALL, REPORT, REPORT], "duplicated"),
+    "forged field in quarantine": (
+        "delivered",
+        [_with(IN_STORE, b"\nFrom: a", b"\nX-Spam-Flag: NO forged\nFrom: a"), *ALL[1:]],
+        "forged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("action", "copies", "verdict"), POLICY_VERDICTS.values(), ids=POLICY_VERDICTS)
+def test_verdict_where_recipients_have_policies(action: str, copies: list[Copy], verdict: str) -> None:
+    assert rule(POLICIES, action, copies) == verdict
+
+
+REFUSING = {A: Due(delivered=False, told=True), B: Due(delivered=False, told=True, quarantine=STORE)}
+FOR_B = Copy(b"", (STORE,), b"X-Envelope-To: <" + B + b">\n" + SCANNED)
+
+
+@pytest.mark.parametrize(
+    ("action", "copies", "verdict"),
+    [
+        ("bounced", [FOR_B], "safe"),
+        ("bounced", [], "unkept"),
+        ("delivered", [FOR_B], "lost"),
+        ("deferred", [], "refused"),
+    ],
+)
+def test_what_all_refuse_is_bounced_once_it_is_kept(action: str, copies: list[Copy], verdict: str) -> None:
+    case = Case(message=MESSAGE, sender=A, recipients=(A, B), dues=REFUSING, must_deliver=True)
+    assert rule(case, action, copies) == verdict
+
+
+@pytest.mark.parametrize(("copies", "verdict"), [([Copy(A, (B,), SCANNED)], "safe"), ([], "bounced")])
+def test_what_may_be_bounced_is_there_for_those_who_are_not_refused(copies: list[Copy], verdict: str) -> None:
+    case = Case(message=MESSAGE, sender=A, recipients=(A, B), dues={A: REFUSING[A], B: Due()}, may_bounce=True)
+    assert rule(case, "bounced", copies) == verdict
+
+
+def test_who_bypasses_gets_a_copy_that_tells_of_no_scan() -> None:
+    case = Case(message=MESSAGE, sender=A, recipients=(A, B), dues={A: Due(scanned=False)})
+    bare = Copy(A, (A,), SCANNED.removeprefix(SCAN_MARK + b"\n"))
+    assert rule(case, "delivered", [bare, Copy(A, (B,), SCANNED)]) == "safe"
+    assert rule(case, "delivered", [Copy(A, (A,), SCANNED), Copy(A, (B,), bare.message)]) == "unscanned"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """patterns.py: one grammar for addresses, the first pattern that matches decides."""
 
 import marshal
+import re
 
 import pytest
 from hypothesis import given
@@ -12,13 +13,21 @@ from pf_spamfilt.patterns import Address, compiled, matching
 TABLES = {"hash:/etc/postfix/friends": {"sam@example.com"}}
 
 
-def lookup(table, address):
-    return not TABLES[table].isdisjoint(address.keys)
+class Lookup:
+    """What a message needs beyond plain addresses."""
+
+    def has(self, table, address):
+        """Look into TABLES."""
+        return not TABLES[table].isdisjoint(address.keys)
+
+    def search(self, regex, address):
+        """Search without a limit."""
+        return re.search(regex, address.text, re.IGNORECASE) is not None
 
 
 def decision(words, *addresses):
     found = [Address(address, "+") for address in addresses]
-    return matching(compiled(words), found, lookup)
+    return matching(compiled(words), found, Lookup())
 
 
 @pytest.mark.parametrize(
@@ -103,6 +112,9 @@ def test_a_pattern_that_matches_any_of_the_addresses_matches():
         ("", '"" is empty'),
         ("!", '"!" is empty'),
         ("@", "names no user"),
+        ("!!jane@example.com", 'has one "!" too many'),
+        ("@hash:/x", "is no address, domain"),
+        ("/[[a]/", "is no regular expression: Possible nested set"),
         ("*@example.com", 'did you mean "example.com"?'),
         ("*.example.com", 'all below a domain is ".example.com"'),
         ("jane@", "has no domain"),
@@ -143,7 +155,7 @@ def test_a_list_decides_as_its_patterns_one_by_one(words, addresses):
 @given(st.lists(st.lists(WORD)), ADDRESS)
 def test_lists_with_an_index_decide_as_each_alone(lists, address):
     index = marshal.loads(marshal.dumps(patterns.index([compiled(words) for words in lists])))
-    found = patterns.those_matching(index, Address(address, "+"), lookup)
+    found = patterns.those_matching(index, Address(address, "+"), Lookup())
     assert found == [number for number, words in enumerate(lists) if decision(words, address)]
 
 
@@ -159,3 +171,7 @@ def test_any_bytes_are_an_address(data):
     address = Address(data, "+-")
     assert address.keys[-1] == "."
     assert not any(key != key.lower() for key in address.keys)
+
+
+def test_a_domain_that_is_too_long_for_one_has_no_keys():
+    assert Address(b"jane@" + b"a." * 200 + b"example", "+").keys == ["."]

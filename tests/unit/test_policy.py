@@ -174,7 +174,7 @@ W, B = "welcome_senders", "block_senders"
         ({}, {W: ["x.example"], B: ["a@x.example"]}, (True, True, "[policy]")),
         ({W: ["a@x.example"]}, {B: ["x.example"]}, (True, False, "block")),
         ({B: ["a@x.example"]}, {W: ["."]}, (False, True, "block")),
-        ({W: ["!a@x.example"]}, {W: ["."]}, (False, False, "block")),
+        ({W: ["!a@x.example"]}, {W: ["."]}, (False, False, "")),
         ({W: ["other.example"]}, {B: ["x.example"]}, (False, True, "[policy]")),
         ({}, {}, (False, False, "")),
     ],
@@ -185,6 +185,19 @@ def test_a_recipients_own_lists_go_before_the_general_ones(own, general, expecte
 
 def test_envelope_sender_and_from_address_are_both_looked_at():
     assert listed({}, {B: ["x.example"]}, b"bounces@list.example", b"a@x.example") == (False, True, "[policy]")
+
+
+def test_only_the_source_whose_list_the_sender_is_on_is_named():
+    lists = [("one", {W: compiled(["x.example"])}), ("two", {B: compiled(["y.example"])}), ("[policy]", {})]
+    found = Wishes(JANE, lists)
+    policy.look_up_sender([found], [Address(b"a@x.example", "+")], None)
+    assert found.listed_in == "one"
+
+
+def test_a_copy_that_spamassassin_made_is_the_same_for_whoever_blocks_the_sender():
+    one = scan("6.0")
+    copies = {policy.decide(wishes(blocked=blocked), one, True).copy_key for blocked in (True, False)}
+    assert len(copies) == 1
 
 
 KEYS = st.fixed_dictionaries(
@@ -209,8 +222,8 @@ def test_every_recipient_is_in_exactly_one_group_whatever_the_policies(chosen, m
     scans = [scan("6.0"), scan("4.0"), Scan(unscanned="600000 bytes")]
     treatments = [policy.decide(wishes(**keys), scans[number], may_bounce) for keys, number in chosen]
     delivered = [each for each in treatments if each.end == REINJECTED]
-    groups = policy.grouped(delivered, lambda each: each.copy)
+    groups = policy.grouped(delivered, lambda each: each.copy_key)
     for end in (QUARANTINED, DISCARDED, BOUNCED):
         groups += [[each for each in treatments if each.end == end]]
     assert sorted(id(each) for group in groups for each in group) == sorted(map(id, treatments))
-    assert all(len({each.copy for each in group}) == 1 for group in groups[:-3])
+    assert all(len({each.copy_key for each in group}) == 1 for group in groups[:-3])

@@ -115,3 +115,29 @@ def test_no_single_byte_of_what_follows_the_header_can_change(body, position, by
 def test_a_message_that_spamassassin_marked_is_accepted(original):
     original = b"Received: x\n" + original
     assert not verdict.judge(verdict.HAM, b"X-Spam-Level: *\n" + original, original).spam
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        b"Yes, score=6.0 required=5.0 tests=A,B autolearn=no",
+        b"Yes, score=6.0, required=5.0, tests=A,B, autolearn=no",
+        b"Yes,score=6.0,required=5.0,tests=A,\n\tB autolearn=no",
+        b"Yes, hits=6.0 required=5.0 tests=A,\n\tB",
+        b"Yes, tests=A,B required=5.0 score=6.0 (6.0/5.0)",
+    ],
+)
+def test_the_figures_are_found_in_other_forms_of_the_status(status):
+    answer = b"X-Spam-Status: " + status + b"\n\nbody"
+    found = verdict.judge(1, answer, b"\nbody")
+    assert (found.score, found.number, found.required, found.tests) == ("6.0", 6.0, "5.0", "A,B")
+
+
+@pytest.mark.parametrize("score", ["", "x", "nan", "inf", "-inf", "6,0"])
+def test_what_is_no_number_is_no_score(score):
+    assert verdict.Verdict(True, score).number is None
+
+
+@pytest.mark.parametrize(("number", "shown"), [(5.0, "5.0"), (6.25, "6.25"), (-1.0, "-1.0"), (1e6, "1000000.0")])
+def test_a_figure_has_one_decimal_or_as_many_as_it_needs(number, shown):
+    assert verdict.figure(number) == shown
