@@ -81,8 +81,12 @@ def subjects(copy: Copy) -> list[bytes]:
 
 
 def tagged(tag: str, name: str) -> bytes:
-    """Return the Subject fields of a message with the tag, SpamAssassin's required score in it."""
-    return SUBJECTS[name][1].replace(b"%b", WORDS[tag][0])
+    """Return the Subject fields of a message with the tag, SpamAssassin's required score in it.
+
+    A tag that is an encoded word before another one holds the blank: that between them is not shown (RFC 2047, 6.2).
+    """
+    fields = SUBJECTS[name][1].replace(b"%b", WORDS[tag][0])
+    return fields.replace(b"?= =?", b"=20?= =?")
 
 
 @each_subject

@@ -246,9 +246,8 @@ def test_a_line_break_in_a_result_is_nobodys_entry(run, site, answer):
 
 def test_a_recipient_cannot_choose_his_own_settings(run, site):
     """Where a table makes its result of the key, as pcre: with $1, a name could be read as settings."""
-    failing_postmap(
-        site, 'while read -r key; do case $key in *=*) printf "%s\\tquarantine=%s\\n" "$key" "$key"; esac; done'
-    )
+    answer = r"""printf '%s\tquarantine=%s\n' "$key" "$key";;"""
+    failing_postmap(site, f"while read -r key; do case $key in *=*) {answer} esac; done")
     assert run('"x spam_lover=yes y"@kept.example')[1] == "spam 6.0/5.0; 1 quarantined\n"
 
 

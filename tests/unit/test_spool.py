@@ -134,3 +134,9 @@ def test_with_another_header_the_rest_keeps_its_bytes(limit):
     assert content(changed) == b"X: y\nC: d\n" + rest
     assert changed.in_memory == message.in_memory
     assert spool.with_header(message, old, list(old)) is message
+
+
+def test_a_field_does_not_run_into_a_text_without_header():
+    message = spool.from_bytes(b"  indented\n")
+    assert content(spool.with_header(message, [], [b"X: y\n"])) == b"X: y\n\n  indented\n"
+    assert content(spool.with_header(spool.from_bytes(b"\nx"), [], [b"X: y\n"])) == b"X: y\n\nx"
