@@ -118,7 +118,8 @@ def rule(case: Case, action: str, copies: Sequence[Copy], *, timed_out: bool = F
     mail = [*queue.kept, *queue.deliveries]
     found = {
         "lost": action == "delivered" and _is_lost(case, queue),
-        "changed": any(not is_whole(case.message, copy.message) for copy in mail),
+        "changed": any(not is_whole(case.message, copy.message) for copy in queue.deliveries)
+        or any(not is_original(case.message, copy.message) for copy in queue.kept),
         "misdirected": _is_misdirected(case, queue),
         "stuck": timed_out,
         "bounced": _is_bounced(case, action, queue) and not timed_out,
@@ -157,7 +158,7 @@ def _stored(kept: Sequence[Copy]) -> Counter[tuple[bytes, bytes]]:
 def _kept_for(copy: Copy) -> list[bytes]:
     """Return the recipients that a copy in quarantine names."""
     named = [one for one in fields(split(copy.message)[0]) if one.lower().startswith(b"x-envelope-to:")]
-    return [name for one in named[:1] for name in _IN_BRACKETS.findall(one)]
+    return [address(name) for one in named[:1] for name in _IN_BRACKETS.findall(one)]
 
 
 def _is_misdirected(case: Case, queue: Queue) -> bool:
@@ -183,7 +184,8 @@ def _is_bounced(case: Case, action: str, queue: Queue) -> bool:
     Where the message has earned it, Postfix may say so of all, if those who should have it do.
     """
     spared = Counter(name for name, due in case.everybody() if not due.told)
-    if action == "bounced" and (spared - queue.delivered() if case.may_bounce else spared):
+    wanting = Counter(name for name, due in case.everybody() if due.delivered and not due.told) - queue.delivered()
+    if action == "bounced" and (wanting if case.may_bounce else spared):
         return True
     return bool(queue.refused().keys() & spared.keys())
 
@@ -214,6 +216,13 @@ def is_whole(original: bytes, copy: bytes) -> bool:
     wanted = (field for field in fields(header) if not field.lower().startswith((b"subject", b"x-spam")))
     has_header = bool(split(copy)[0]) or not header
     return has_header and body in copy and all(kept.issuperset(_lines(field)) for field in wanted)
+
+
+def is_original(original: bytes, copy: bytes) -> bool:
+    """Tell whether copy is the original, with header fields added and none taken away but X-Spam."""
+    (header, body), (copied, rest) = split(original), split(copy)
+    wanted = (field for field in fields(header) if not field.lower().startswith(b"x-spam"))
+    return rest == body and set(fields(copied)).issuperset(wanted)
 
 
 def _lines(field: bytes) -> list[bytes]:

@@ -55,6 +55,15 @@ marks() {{ printf '{_MARKS}'; }}
 good() {{ marks; cat; }}
 spam() {{ printf '{_SPAM_MARKS}'; cat; exit 1; }}
 flag() {{ : >"$DIR/flags/$1"; }}
+wrap() {{   # as report_safe does
+    cat >"$DIR/flags/m"
+    printf '{_SPAM_MARKS}'
+    sed -n '1,/^$/{{/^$/q;p}}' "$DIR/flags/m"
+    printf '\n--x\nContent-Type: message/rfc822; x-spam-type=original\n\n'
+    cat "$DIR/flags/m"
+    printf '\n--x--\n'
+    exit 1
+}}
 """
 _SENDMAIL = """#!/bin/sh
 PATH=/usr/bin:/bin
@@ -129,8 +138,8 @@ class Fault:
 
     spamc, sendmail and postmap are shell code after the preambles above; None: no such file, empty: an empty one.
     `spamd` names a behaviour of stub_spamd, and then spamc is the real one. `policy` is added to the settings. `world`
-    changes the machine, in the command's own mount namespace. `only_ours`: no other filter can have this fault. The rest
-    is what the filter may and must do: see judgement.Case.
+    changes the machine, in the command's own mount namespace. `only_ours`: no other filter can have this fault. The
+    rest is what the filter may and must do: see judgement.Case.
     """
 
     name: str

@@ -5,9 +5,12 @@ root's privileges. What it mounts is seen by the command and what that starts, a
 """
 
 import contextlib
+import ctypes
+import errno
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable
@@ -63,6 +66,12 @@ def full_tmp(_: Path, __: Install | None) -> None:
         pass  # as intended: not a byte is left
 
 
+def small_tmp(kilobytes: int, _: Path, __: Install | None) -> None:
+    """Put a file system of this size in front of /tmp."""
+    namespace.enter()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k,mode=1777", "none", "/tmp"], check=True)
+
+
 def no_tmp(directory: Path, _: Install | None) -> None:
     """Make /tmp and /var/tmp read-only; the stage, which lies below the latter, stays writable."""
     namespace.enter()
@@ -71,6 +80,25 @@ def no_tmp(directory: Path, _: Install | None) -> None:
         subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
     subprocess.run(["mount", "--bind", str(directory), str(directory)], check=True)
     subprocess.run(["mount", "-o", "remount,bind,rw", str(directory)], check=True)
+
+
+def no_memory_file(_: Path, __: Install | None) -> None:
+    """Let memfd_create(2) fail, as under an old kernel or in a container that forbids it: by seccomp(2)."""
+    number = {"x86_64": 319, "aarch64": 279}[os.uname().machine]
+    load, equal, give = 0x20, 0x15, 0x06
+    allow, deny = 0x7FFF0000, 0x00050000 | errno.ENOSYS
+    steps = [(load, 0, 0, 0), (equal, 0, 1, number), (give, 0, 0, deny), (give, 0, 0, allow)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(program)))
+    set_seccomp, filter_mode = 22, 2
+    if ctypes.CDLL(None, use_errno=True).prctl(set_seccomp, filter_mode, header, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def no_memory_file_and_no_tmp(directory: Path, install: Install | None) -> None:
+    """Leave no place for a file that has no name."""
+    no_tmp(directory, install)
+    no_memory_file(directory, install)
 
 
 def write(text: str, path: Path) -> None:
@@ -135,6 +163,48 @@ def compiled(content: bytes) -> Callable[[Path], None]:
         path.with_name(path.name + ".compiled").write_bytes(content)
 
     return write
+
+
+_COMPILE = """
+import marshal, os, sys
+sys.path.insert(0, sys.argv[1])
+from pf_spamfilt import schema, settings
+_, _, source, other, values = sys.argv
+with open(source + settings.COMPILED_SUFFIX, "wb") as file:
+    right = schema.read(other)
+    file.write(marshal.dumps((settings.stamp(os.stat(source)), eval(values))))
+"""
+
+
+def compile_settings(
+    change: Callable[[Path], object] = lambda _: None, *, instead: str = "", values: str = "right"
+) -> Callable[[Path, Install | None], None]:
+    """Return a world with compiled settings that are fresh; they may have another policy, and `change` spoils the file.
+
+    `values` is what they hold, an expression in which `right` is what they should.
+    """
+
+    def world(directory: Path, install: Install | None) -> None:
+        installed, source, other = _need(install), directory / "pf-spamfilt.toml", directory / "other.toml"
+        text = source.read_text()
+        other.write_text(text.partition("[policy]")[0] + instead if instead else text)
+        arguments = [str(installed.package.parent), str(source), str(other), values]
+        subprocess.run([str(installed.interpreter), "-I", "-c", _COMPILE, *arguments], check=True)
+        compiled = source.with_name(source.name + ".compiled")
+        compiled.chmod(0o644)
+        change(compiled)
+
+    return world
+
+
+def give_away(path: Path) -> None:
+    """Give a file to nobody."""
+    os.chown(path, 65534, 65534)
+
+
+def touch(path: Path) -> None:
+    """Change a file's time, and nothing else."""
+    os.utime(path, (1, 1))
 
 
 def own_programs(directory: Path, _: Install | None) -> None:
