@@ -10,7 +10,7 @@ from pf_spamfilt.exits import Rejected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Callable
 
     from pf_spamfilt.filter import Filter
     from pf_spamfilt.policy import Treatment
@@ -29,18 +29,20 @@ class Disposal:
         self.treatments = treatments
         self.log = running.log
         self._deadline = running.deadline
+        self._feeder = running.feeder
 
     def dispose(self) -> str:
         """Do what the treatments say; return why the message is refused for all, empty if it is not."""
         self.check()
-        if self._wants_notices():
-            self._notices()  # if it cannot be imported: before anything is sent
+        bounced = self._ending(report.BOUNCED)
+        if self._wants_notices() or 0 < len(bounced) < len(self.treatments):
+            _import_notices()  # if they cannot be: before anything is sent
         self._quarantine()
         self._reinject()
         refusal = self.refusal()
         bounced = [] if refusal else self._ending(report.BOUNCED)
         if bounced or self._wants_notices():
-            self._notices().send(self, bounced)
+            _import_notices()(self, bounced)
         self.record_outcomes()
         return refusal
 
@@ -81,12 +83,6 @@ class Disposal:
         handled = [treatment.wishes for treatment in self.treatments if treatment.handled]
         return any(wishes["admin"] or wishes["warn_sender"] for wishes in handled)
 
-    @staticmethod
-    def _notices() -> "ModuleType":
-        from pf_spamfilt import notices
-
-        return notices
-
     def _ending(self, end: str) -> "list[Treatment]":
         return [treatment for treatment in self.treatments if treatment.end == end]
 
@@ -111,24 +107,33 @@ class Disposal:
     def _reinject(self) -> None:
         """Give each copy to sendmail. What it will never take is bounced, without what it took for others."""
         rejected: list[Treatment] = []
+        failure: Rejected | None = None
         for group in policy.grouped(self._ending(report.REINJECTED), lambda treatment: treatment.copy_key):
             copy = self.copy(group[0])
+            self._feeder.check()  # without it, Postfix tries all of them again
             try:
                 self.submit(copy, self.envelope.sender, recipients_of(group))
             except Rejected as error:
                 rejected += group
-                if len(rejected) == len(self.treatments):
-                    raise
+                failure = error
                 self.log.warning(f"{self.record.queue_id}: {error.text}")
             if copy not in (self.message, group[0].scan.answer):
                 copy.close()
+        if failure and (len(rejected) == len(self.treatments) or self.envelope.sender == NULL_SENDER):
+            raise failure
         for treatment in rejected:
-            treatment.end = report.DISCARDED if self.envelope.sender == NULL_SENDER else report.BOUNCED
+            treatment.end = report.BOUNCED
 
     def record_outcomes(self) -> None:
         """Tell the record what became of whom."""
         for group in policy.grouped(self.treatments, lambda each: (each.end, each.listed, each.kept, each.copy_key)):
             self.record.outcomes.append(report.Outcome(recipients_of(group), group[0].end, group[0].scan, group[0]))
+
+
+def _import_notices() -> "Callable[[Disposal, list[Treatment]], None]":
+    from pf_spamfilt.notices import send
+
+    return send
 
 
 def recipients_of(group: "list[Treatment]") -> list[bytes]:

@@ -28,10 +28,11 @@ def _interrupt(_number: int, _frame: object) -> None:
 class Log:
     """Where lines go, and how many: `level` is one of ERRORS, MESSAGES, STEPS, CHILDREN."""
 
-    __slots__ = ("_settings",)
+    __slots__ = ("_settings", "_to_syslog")
 
     def __init__(self, settings: "LogSettings") -> None:
         self._settings = settings
+        self._to_syslog = settings.syslog
         if settings.syslog:
             syslog.openlog("pf-spamfilt", syslog.LOG_PID, FACILITIES[settings.facility])
 
@@ -57,17 +58,19 @@ class Log:
     def _write(self, level: int, priority: int, line: str) -> None:
         if level > self._settings.level:
             return
-        if self._settings.syslog:
+        if self._to_syslog:
             self._send(priority, line)
         if self._settings.file:
             self._append(line)
 
     def _send(self, priority: int, line: str) -> None:
-        """Give one line to syslog(3); interrupt it where a stopped daemon does not take it."""
+        """Give one line to syslog(3); interrupt it, and give it no other, where a stopped daemon does not take it."""
+        started = time.monotonic()
         _signal.signal(_signal.SIGALRM, _interrupt)
         _signal.setitimer(_signal.ITIMER_REAL, PATIENCE, PATIENCE)
         syslog.syslog(priority, line)
         _signal.setitimer(_signal.ITIMER_REAL, 0)
+        self._to_syslog = time.monotonic() - started < PATIENCE
 
     def _append(self, line: str) -> None:
         """Append one line as Postfix writes maillog_file; one write, so that lines of several filters do not mix."""
@@ -79,5 +82,5 @@ class Log:
             posix.write(fd, text.encode("utf-8", "replace"))
             posix.close(fd)
         except OSError as error:
-            if self._settings.syslog:
+            if self._to_syslog:
                 self._send(syslog.LOG_WARNING, f"{self._settings.file}: {error.strerror}")

@@ -20,7 +20,10 @@ def send(disposal: Disposal, bounced: list[Treatment]) -> None:
     handled = [treatment for treatment in disposal.treatments if treatment.handled]
     for group in policy.grouped(bounced, lambda each: each.handled):
         status = "5.7.1" if group[0].handled else _REJECTED
-        _submit(disposal, notify.bounce(_case(disposal, group), recipients_of(group), status), sender)
+        notice = spool.from_bytes(notify.bounce(_case(disposal, group), recipients_of(group), status))
+        # That one is rejected is for Postfix to tell the sender: better that it says too much than nothing.
+        disposal.submit(notice, NULL_SENDER, [sender])
+        notice.close()
     # Two hosts that handled each other's notices would go on for ever.
     is_ours = sender == NULL_SENDER and trace.is_automatic(disposal.fields)
     for group in policy.grouped(handled, lambda each: each.wishes["admin"]):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # How large all answers to the keys of one message may be, in bytes.
 _ANSWER_MAX = 1 << 20
-_NOT_FOUND = 1
+_FOUND, _NOT_FOUND = 0, 1
 _AMBIGUOUS = set(' ",=')
 
 
@@ -68,6 +68,7 @@ class Tables:
         try:
             ended = process.run(argv, asked.fd, self._deadline, output, _ANSWER_MAX)
             answer = spool.from_file(output, in_memory=True).head.decode("utf-8", "surrogateescape")
+            is_read = posix.lseek(asked.fd, 0, 1) == asked.size
         except Deferred as error:
             raise Deferred(f"table {name}: {error.text}", error.code) from None
         finally:
@@ -75,9 +76,11 @@ class Tables:
             posix.close(output)
         self._log.child(argv, ended)
         failure = _failure(ended.said)
-        if failure or ended.status not in (0, _NOT_FOUND):
+        if failure or ended.status not in (_FOUND, _NOT_FOUND):
             said = report.quote(failure or ended.said)
             raise Deferred(f"table {name}: postmap {report.ending(ended.status)}{said}")
+        if not is_read or answer[-1:] != ("\n" if ended.status == _FOUND else ""):
+            raise Deferred(f"table {name}: postmap {report.ending(ended.status)}, but did not answer as it should")
         if ended.said:
             self._log.warning(f"table {name}{report.quote(ended.said)}")
         return _pairs(name, answer, wanted)

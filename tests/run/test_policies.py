@@ -221,7 +221,7 @@ def test_a_table_that_fails_defers_and_is_named(run, site, script, text):
 
 
 def test_a_table_with_a_wrong_answer_defers_and_names_table_and_key(run, site):
-    failing_postmap(site, "echo '@plain.example\tkil_level=3'")
+    failing_postmap(site, "cat >/dev/null; echo '@plain.example\tkil_level=3'")
     status, output, _ = run("a@plain.example")
     assert status == 75
     assert output.startswith(
@@ -238,7 +238,7 @@ def test_a_table_with_a_wrong_answer_defers_and_names_table_and_key(run, site):
     ],
 )
 def test_a_line_break_in_a_result_is_nobodys_entry(run, site, answer):
-    failing_postmap(site, f"printf '{answer}\\n'")
+    failing_postmap(site, f"cat >/dev/null; printf '{answer}\\n'")
     status, output, _ = run("a@plain.example")
     assert status == 75
     assert output.startswith("4.3.5 table pgsql:/etc/postfix/policy.cf: there is a line break in a result")
@@ -247,7 +247,7 @@ def test_a_line_break_in_a_result_is_nobodys_entry(run, site, answer):
 def test_a_recipient_cannot_choose_his_own_settings(run, site):
     """Where a table makes its result of the key, as pcre: with $1, a name could be read as settings."""
     answer = r"""printf '%s\tquarantine=%s\n' "$key" "$key";;"""
-    failing_postmap(site, f"while read -r key; do case $key in *=*) {answer} esac; done")
+    failing_postmap(site, f"while read -r key; do case $key in *=*) {answer} esac; done; exit 1")
     assert run('"x spam_lover=yes y"@kept.example')[1] == "spam 6.0/5.0; 1 quarantined\n"
 
 
