@@ -26,13 +26,13 @@ _AMBIGUOUS = set(' ",=')
 class Tables:
     """The tables, as these addresses are looked up in them: recipients or senders of one message."""
 
-    __slots__ = ("_addresses", "_answers", "_command", "_deadline", "_log", "_parsed")
+    __slots__ = ("_addresses", "_answers", "_command", "_deadline", "_log", "_settings")
 
     def __init__(self, addresses: "list[Address]", command: list[str], deadline: float, log: "Log") -> None:
         """`command` runs postmap; `deadline` is a time.monotonic()."""
         self._addresses = addresses
         self._answers: dict[tuple[str, bool], dict[str, str]] = {}
-        self._parsed: dict[tuple[str, str], dict[str, object]] = {}
+        self._settings: dict[tuple[str, str], dict[str, object]] = {}
         self._command = process.encode(command)
         self._deadline = deadline
         self._log = log
@@ -48,9 +48,9 @@ class Tables:
             found = self._found(name, keys)
             for key in keys(address):
                 if key in found:
-                    if (name, key) not in self._parsed:
-                        self._parsed[name, key] = _parsed(name, key, found[key])
-                    yield f"{name}, key {key}", self._parsed[name, key]
+                    if (name, key) not in self._settings:
+                        self._settings[name, key] = _parsed(name, key, found[key])
+                    yield f"{name}, key {key}", self._settings[name, key]
 
     def _found(self, name: str, keys_of: "Callable[[Address], list[str]]") -> dict[str, str]:
         """Return what table `name` says of the keys of all addresses; it is asked once."""

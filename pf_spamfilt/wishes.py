@@ -4,6 +4,7 @@ A Postfix table is asked, and what asks it imported, only where the settings nam
 """
 
 import _signal  # type: ignore[import-not-found]  # see process.py
+import time
 
 from pf_spamfilt import headers, policy, report
 from pf_spamfilt.exits import SettingsError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pf_spamfilt.policy import Source
     from pf_spamfilt.settings import Settings
     from pf_spamfilt.tables import Tables
-
 
 # So many addresses in From are looked at, so long at the most (RFC 5321, 4.5.3.1): a header can hold 100,000.
 _CLAIMED_MAX = 10
@@ -57,7 +57,7 @@ class Lookups:
             raise SettingsError(f"/{regex}/ takes too long for {report.printable(address.text)}: write it more simply")
 
         _signal.signal(_signal.SIGALRM, stop)
-        _signal.setitimer(_signal.ITIMER_REAL, _PATIENCE)
+        _signal.setitimer(_signal.ITIMER_REAL, max(0.01, min(_PATIENCE, self._asked[1] - time.monotonic())))
         try:
             return re.search(regex, address.text, re.IGNORECASE) is not None
         finally:
