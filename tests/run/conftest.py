@@ -40,7 +40,7 @@ def install(command: Path) -> Install:
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, install: Install) -> Iterator[dict[int, AsyncResult[Result]]]:
     """The result to come of each selected fault, by its place in the table."""
-    specs = (getattr(item, "callspec", None) for item in request.session.items)
-    numbers = [spec.params["number"] for spec in specs if spec and "number" in spec.params]
+    faults = (item for item in request.session.items if "results" in getattr(item, "fixturenames", ()))
+    numbers = [item.callspec.params["number"] for item in faults]  # type: ignore[attr-defined]
     with Players(table(), install, JOBS) as players:
         yield {number: players.submit(PF_SPAMFILT, number) for number in numbers}
