@@ -10,7 +10,7 @@ from pf_spamfilt.exits import Rejected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from pf_spamfilt.filter import Filter
     from pf_spamfilt.policy import Treatment
@@ -41,9 +41,9 @@ class Disposal:
         self._reinject()
         refusal = self.refusal()
         bounced = [] if refusal else self._ending(report.BOUNCED)
+        self.record_outcomes()
         if bounced or self._wants_notices():
             _import_notices()(self, bounced)
-        self.record_outcomes()
         return refusal
 
     def check(self) -> None:
@@ -55,7 +55,7 @@ class Disposal:
 
     def refusal(self) -> str:
         """Return why the message is refused for all recipients; empty if it is not."""
-        refused = all(each.handled and each.end == report.BOUNCED for each in self.treatments)
+        refused = all(each.end == report.BOUNCED and not each.rejected for each in self.treatments)
         return reason(self.treatments) if refused else ""
 
     def submit(self, message: "Message", sender: bytes, recipients: list[bytes]) -> None:
@@ -75,7 +75,7 @@ class Disposal:
         fields, rest = headers.split(spool.head(base))
         answer = headers.split(scan.answer.head)[0] if scan.answer else []
         changed = tagging.fields(fields, answer, treatment)
-        if treatment.tag and (rest or base.in_memory):  # in a larger header the subject may be still to come
+        if treatment.tag and (b"\n" in rest or base.in_memory):  # in a larger header the subject may be still to come
             changed = tagging.tagged(changed, treatment)
         return spool.with_header(base, fields, changed)
 
@@ -106,7 +106,6 @@ class Disposal:
 
     def _reinject(self) -> None:
         """Give each copy to sendmail. What it will never take is bounced, without what it took for others."""
-        rejected: list[Treatment] = []
         failure: Rejected | None = None
         for group in policy.grouped(self._ending(report.REINJECTED), lambda treatment: treatment.copy_key):
             copy = self.copy(group[0])
@@ -114,20 +113,27 @@ class Disposal:
             try:
                 self.submit(copy, self.envelope.sender, recipients_of(group))
             except Rejected as error:
-                rejected += group
                 failure = error
-                self.log.warning(f"{self.record.queue_id}: {error.text}")
+                recipients = ", ".join(f"<{report.address(each)}>" for each in recipients_of(group))
+                self.log.warning(f"{self.record.queue_id}: {error.text}; not taken for {recipients}")
+                for treatment in group:
+                    treatment.end, treatment.rejected = report.BOUNCED, True
             if copy not in (self.message, group[0].scan.answer):
                 copy.close()
-        if failure and (len(rejected) == len(self.treatments) or self.envelope.sender == NULL_SENDER):
+        if failure and all(treatment.rejected for treatment in self.treatments):
             raise failure
-        for treatment in rejected:
-            treatment.end = report.BOUNCED
+        if failure and self.envelope.sender == NULL_SENDER:  # nobody to tell: Postfix does what it does then
+            self.record_outcomes()
+            raise failure
 
     def record_outcomes(self) -> None:
         """Tell the record what became of whom."""
-        for group in policy.grouped(self.treatments, lambda each: (each.end, each.listed, each.kept, each.copy_key)):
+        for group in policy.grouped(self.treatments, _outcome_key):
             self.record.outcomes.append(report.Outcome(recipients_of(group), group[0].end, group[0].scan, group[0]))
+
+
+def _outcome_key(treatment: "Treatment") -> "Hashable":
+    return treatment.end, treatment.rejected, treatment.listed, treatment.kept, treatment.copy_key
 
 
 def _import_notices() -> "Callable[[Disposal, list[Treatment]], None]":

@@ -71,7 +71,8 @@ def _explain(running: Filter, notes: Notes, source: str) -> int:
     for treatment in treatments:
         _section(f"Recipient {_address(treatment)}", _describe_treatment(treatment, source))
     disposal = Disposal(running, message, treatments)
-    disposal.check()
+    if running.envelope.recipients:
+        disposal.check()
     for group in policy.grouped(treatments, lambda each: (each.end, each.copy_key)):
         names = ", ".join(map(_address, group))
         _section(f"Copy for {names}", _describe_copy(original, disposal, group))
@@ -224,12 +225,8 @@ def _changes(before: Message, after: Message) -> Iterator[tuple[str, str]]:
 
 
 def _fields(message: Message) -> list[bytes]:
-    """Return the header fields that can change: all of a message that was scanned, otherwise only X-Spam-*."""
-    if message.in_memory:
-        return [field.replace(b"\r\n", b"\n") for field in headers.split(message.head)[0]]
-    with open(message.fd, "rb", closefd=False) as stream:
-        stream.seek(0)
-        return [piece for piece, forged in headers.sift(stream) if forged]
+    """Return the header fields."""
+    return [field.replace(b"\r\n", b"\n") for field in headers.split(spool.head(message))[0]]
 
 
 def _numbered(lines: list[str]) -> Iterator[tuple[str, str]]:

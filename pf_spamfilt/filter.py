@@ -38,12 +38,16 @@ def run(arguments: list[str], config: str = "") -> int:
         if chosen.note:
             log.warning(chosen.note)
         refused = Filter(chosen, log, record, started).deliver()
-        for outcome, line in report.lines(record, time.monotonic() - started):
-            log.message(line, outcome.action == report.DISCARDED)
+        _log_outcomes(record, log, time.monotonic() - started)
         tell(f"5.7.1 {refused}" if refused else report.summary(record))
         return UNAVAILABLE if refused else OK
     except Exception as error:
         return _failed(error, record, log, time.monotonic() - started)
+
+
+def _log_outcomes(record: report.Record, log: Log, seconds: float) -> None:
+    for outcome, line in report.lines(record, seconds):
+        log.message(line, outcome.action == report.DISCARDED)
 
 
 def _failed(error: Exception, record: report.Record, log: Log, seconds: float) -> int:
@@ -54,6 +58,7 @@ def _failed(error: Exception, record: report.Record, log: Log, seconds: float) -
         return USAGE
     reason = report.printable(f"{ended.code} {ended.text}", 300)
     outcome = record.undone("rejected" if ended.status != TEMPFAIL else "deferred")
+    _log_outcomes(record, log, seconds)
     log.warning(report.line(record, outcome, seconds, reason))
     tell(reason)
     return ended.status

@@ -71,7 +71,8 @@ def addresses_of(field: bytes) -> list[bytes]:
     """Return the addresses in a field such as From, without names, comments and groups (RFC 5322, 3.4)."""
     found: list[bytes] = []
     word, depth, quoted, escaped = bytearray(), 0, False, False
-    for byte in value_of(field)[:LONGEST_LIST] + b",":
+    value = value_of(field) + b","
+    for byte in value[:LONGEST_LIST]:
         if escaped or byte == _BACKSLASH:
             escaped = not escaped
         elif byte == _QUOTE and not depth:

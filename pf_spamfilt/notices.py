@@ -18,8 +18,8 @@ def send(disposal: Disposal, bounced: list[Treatment]) -> None:
     """Send what the sender must know of `bounced` recipients, and what recipients' policies ask for."""
     sender = disposal.envelope.sender
     handled = [treatment for treatment in disposal.treatments if treatment.handled]
-    for group in policy.grouped(bounced, lambda each: each.handled):
-        status = "5.7.1" if group[0].handled else _REJECTED
+    for group in policy.grouped(bounced, lambda each: each.rejected):
+        status = _REJECTED if group[0].rejected else "5.7.1"
         notice = spool.from_bytes(notify.bounce(_case(disposal, group), recipients_of(group), status))
         # That one is rejected is for Postfix to tell the sender: better that it says too much than nothing.
         disposal.submit(notice, NULL_SENDER, [sender])
@@ -61,7 +61,7 @@ def _case(disposal: Disposal, group: list[Treatment]) -> notify.Case:
         score=verdict.score if verdict and not treatment.is_blocked else "",
         required=policy.limit(treatment),
         tests=verdict.tests if verdict else "",
-        reason=reason(group) if treatment.handled else "the mail system cannot accept this message",
+        reason="the mail system cannot accept this message" if treatment.rejected else reason(group),
         header=b"".join(headers.split(spool.head(disposal.message))[0]),
         host=trace.host(disposal.fields) or posix.uname().nodename,
     )

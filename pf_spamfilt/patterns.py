@@ -63,6 +63,8 @@ def _keys(address: bytes, delimiters: str) -> list[str]:
     local = unquoted(local)
     user, _ = split_extension(local, delimiters.encode())
     domain = text(name).lower().rstrip(".")
+    if not domain:
+        return ["."]
     # An address that begins with "!" would look like somebody else's exception.
     users = [text(each).lower() for each in dict.fromkeys((local, user)) if not each.startswith(b"!")]
     return [f"{each}@{domain}" for each in users] + domain_keys(domain)

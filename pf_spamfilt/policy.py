@@ -56,15 +56,16 @@ class Treatment:
 
     `spam`: his copy is marked; `status`: it tells the score; `required`: the score that says so (str); `tag`: for its
     subject; `handled`: kill_level was reached; `end`: REINJECTED, QUARANTINED, DISCARDED or BOUNCED; `listed`: which
-    list the sender is on, "welcome", "block" or "both"; `kept`: where in quarantine, once it is.
+    list the sender is on, "welcome", "block" or "both"; `kept`: where in quarantine, once it is; `rejected`: sendmail
+    will never take his copy.
     """
 
-    __slots__ = ("end", "handled", "kept", "listed", "required", "scan", "spam", "status", "tag", "wishes")
+    __slots__ = ("end", "handled", "kept", "listed", "rejected", "required", "scan", "spam", "status", "tag", "wishes")
 
     def __init__(self, wishes: Wishes, scan: "Scan") -> None:
         self.wishes = wishes
         self.scan = scan
-        self.spam = self.handled = False
+        self.spam = self.handled = self.rejected = False
         self.status = True
         self.required = self.tag = self.listed = self.kept = ""
         self.end = REINJECTED
@@ -72,8 +73,9 @@ class Treatment:
     @property
     def copy_key(self) -> "Hashable":
         """What makes two copies the same."""
-        told = () if self.is_agreed and not self.tag else (self.required, self.is_blocked)
-        return id(self.scan), self.spam, self.status, self.tag, told
+        scan = self.scan
+        told = () if self.is_agreed else (self.required, self.is_blocked)
+        return id(scan) if scan.verdict else scan.failed and scan.unscanned, self.spam, self.status, self.tag, told
 
     @property
     def is_agreed(self) -> bool:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # collections.abc costs a message with a table more than all 
 
 MACROS = ("recipient", "user", "mailbox", "extension", "domain")
 LEVELS = ("always", "required", "never")
-# An RFC 2047 word must not be longer, in characters.
-_WORD_MAX = 75
+# An RFC 2047 word must not be longer than 75, in characters; a blank may be added to it.
+_WORD_MAX = 72
 # More than the longest key with blanks before it, in characters.
 _KEY_MAX = 40
 _TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "1": True}

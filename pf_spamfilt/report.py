@@ -138,7 +138,7 @@ def line(
         f"from=<{address(record.sender)}>",
         f"to={_addresses(outcome.recipients if recipients is None else recipients)}",
         f"size={record.size}",
-        f"user={address(outcome.scan.user) if outcome.scan else ''}",
+        f"user={address(outcome.scan.user).replace(',', '?') if outcome.scan else ''}",
         f"score={verdict.score if verdict else ''}",
         f"required={outcome.required}",
         f"verdict={_word(outcome)}",

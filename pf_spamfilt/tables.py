@@ -83,10 +83,10 @@ class Tables:
             raise Deferred(f"table {name}: postmap {report.ending(ended.status)}, but did not answer as it should")
         if ended.said:
             self._log.warning(f"table {name}{report.quote(ended.said)}")
-        return _pairs(name, answer, wanted)
+        return _pairs(name, answer, set(wanted))
 
 
-def _pairs(name: str, answer: str, wanted: list[str]) -> dict[str, str]:
+def _pairs(name: str, answer: str, wanted: set[str]) -> dict[str, str]:
     """Read postmap's lines of key and result. A line break in a result would be somebody else's entry."""
     found: dict[str, str] = {}
     for line in filter(None, answer.split("\n")):
@@ -100,7 +100,8 @@ def _pairs(name: str, answer: str, wanted: list[str]) -> dict[str, str]:
 def _failure(said: bytes) -> bytes:
     """Return what postmap said from the line on that says it gave up, before which a database may have said much."""
     for line in said.splitlines(keepends=True):
-        if b"fatal: " in line or b"panic: " in line:
+        own = line.partition(b'"')[0]  # behind a quote may stand an address
+        if b": fatal: " in own or b": panic: " in own:
             return said[said.find(line) :]
     return b""
 

@@ -71,7 +71,8 @@ def _mark(field: bytes, treatment: "Treatment", end: bytes) -> bytes:
 def _status(treatment: "Treatment") -> list[str]:
     """Return the words of X-Spam-Status as SpamAssassin writes it by default, whatever the user's preferences are."""
     verdict = treatment.scan.verdict
-    pairs = (("score", verdict.score), ("required", treatment.required)) if verdict else ()
+    known = verdict is not None and verdict.number is not None
+    pairs = (("score", verdict.score), ("required", treatment.required)) if verdict and known else ()
     figures = [f" {key}={value}" for key, value in pairs if value]
     tests = verdict.tests.replace(",", ", ").split() if verdict else []
     words = [*figures, *([f" tests={tests[0]}", *tests[1:]] if tests else [])]
@@ -124,7 +125,7 @@ def _with_tag(field: bytes, word: bytes, tag: str) -> bytes:
         return field
     if not text:
         return name + colon + b" " + word + value
-    if word.endswith(_WORD_END) and text.startswith(b"=?"):  # the blank between two encoded words is not shown
+    if not tag.isascii() and text.startswith(b"=?"):  # the blank between two encoded words is not shown
         word = word.removesuffix(_WORD_END) + b"=20" + _WORD_END
     return name + colon + value[: len(value) - len(text)] + word + b" " + text
 

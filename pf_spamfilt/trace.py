@@ -53,7 +53,7 @@ def may_answer(sender: bytes, fields: list[bytes]) -> bool:
 def is_automatic(fields: list[bytes]) -> bool:
     """Tell whether a program wrote this message (RFC 3834, 5)."""
     values = [headers.value_of(field).lower() for field in fields if headers.name_of(field) == b"auto-submitted"]
-    return any(not value.startswith(b"no") for value in values)
+    return any(value.replace(b";", b" ").replace(b"(", b" ").split()[:1] != [b"no"] for value in values)
 
 
 def is_loop(fields: list[bytes], uid: int) -> bool:

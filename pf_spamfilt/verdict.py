@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pf_spamfilt.spool import Message
 
 HAM, SPAM = 0, 1
+# What may be assigned in X-Spam-Status.
+_KEYS = ("score", "hits", "required", "tests", "autolearn", "autolearn_force", "version")
 # SpamAssassin's rewrite_header may change these three.
 _REWRITABLE = (b"subject", b"from", b"to")
 
@@ -124,7 +126,7 @@ def _read_status(spam: bool, fields: list[bytes]) -> Verdict:
     """Read X-Spam-Status, as SpamAssassin writes it by default; the user's preferences may have removed it."""
     for field in fields:
         if headers.name_of(field) == b"x-spam-status":
-            words = headers.value_of(field).decode("utf-8", "replace").replace(",", ", ").split()
+            words = _words(headers.value_of(field).decode("utf-8", "replace"))
             if words and words[0].rstrip(",") == ("No" if spam else "Yes"):
                 raise ScanFailed("spamc's exit status and its X-Spam-Status contradict each other")
             found = _assignments(words)
@@ -133,15 +135,29 @@ def _read_status(spam: bool, fields: list[bytes]) -> Verdict:
     return Verdict(spam)
 
 
+def _words(text: str) -> list[str]:
+    """Split at blanks and after commas, but not within a number that is written with one."""
+    words: list[str] = []
+    for piece in text.replace(",", ", ").split():
+        if words and words[-1][-2:-1].isdigit() and words[-1].endswith(",") and piece[:1].isdigit():
+            words[-1] += piece
+        else:
+            words.append(piece)
+    return words
+
+
 def _assignments(words: list[str]) -> dict[str, str]:
-    """Collect `key=value` words, keys in lower case; the list of tests goes on where it ends in a comma."""
+    """Collect `key=value` words, of which the first counts: what a sender wrote may stand behind them.
+
+    The list of tests goes on where it ends in a comma.
+    """
     found: dict[str, str] = {}
     key = ""
     for word in words:
-        name, _, value = word.partition("=")
-        if value and name.islower():
-            key = name
-            found[key] = value
+        name, equals, value = word.partition("=")
+        if equals and name in _KEYS:
+            key = "" if name in found else name
+            found.setdefault(name, value)
         elif key == "tests" and found[key].endswith(","):
             found[key] += word
     return {key: value.rstrip(",") for key, value in found.items()}

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from pf_spamfilt.settings import Settings
     from pf_spamfilt.tables import Tables
 
-# So many addresses in From are looked at, so long at the most (RFC 5321, 4.5.3.1): a header can hold 100,000.
+# So many addresses in From are looked at: a header can hold 100,000.
 _CLAIMED_MAX = 10
-_ADDRESS_MAX = 320
 # How long one regular expression may take for one address, in seconds.
 _PATIENCE = 5.0
 
@@ -92,5 +91,5 @@ def _claimed(fields: list[bytes]) -> list[bytes]:
     found: list[bytes] = []
     for field in fields:
         if len(found) < _CLAIMED_MAX and headers.name_of(field) == b"from":
-            found += [each for each in headers.addresses_of(field) if len(each) <= _ADDRESS_MAX]
+            found += headers.addresses_of(field)
     return found[:_CLAIMED_MAX]

@@ -167,6 +167,25 @@ def test_a_copy_that_is_rejected_is_bounced_without_the_others(run):
     assert b"Final-Recipient: rfc822; fail65@tagged.example\nAction: failed\nStatus: 5.6.0\n" in sent[1][1]
 
 
+def test_what_sendmail_rejects_is_not_said_to_be_spam(run):
+    status, output, sent = run("fail65@tagged.example", "b@bounce.example")
+    assert (status, output) == (0, "spam 6.0/5.0; 2 bounced\n")
+    assert sorted(code for _, text in sent for code in (b"5.6.0", b"5.7.1") if b"Status: " + code in text) == [
+        b"5.6.0",
+        b"5.7.1",
+    ]
+
+
+def test_what_is_rejected_with_nobody_to_tell_is_in_the_log_with_what_was_done(run, site):
+    status, _, sent = run("a@plain.example", "fail65@tagged.example", "c@discard.example", sender="")
+    assert status == 65
+    assert [recipients_of(argv) for argv, _ in sent] == [["a@plain.example"]]
+    log = (site / "log").read_text()
+    assert "to=<a@plain.example>" in log
+    assert "not taken for <fail65@tagged.example>" in log
+    assert "action=discarded" in log
+
+
 def test_what_is_rejected_for_all_is_bounced_by_postfix(run):
     status, output, sent = run("fail65@plain.example", "fail65@tagged.example")
     assert (status, sent) == (65, [])

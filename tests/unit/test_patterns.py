@@ -173,5 +173,10 @@ def test_any_bytes_are_an_address(data):
     assert not any(key != key.lower() for key in address.keys)
 
 
+@pytest.mark.parametrize("address", [b"a@", b"@", b"a@.", b"a@.."])
+def test_an_address_without_a_domain_has_no_empty_key(address):
+    assert Address(address, "+").keys == ["."]
+
+
 def test_a_domain_that_is_too_long_for_one_has_no_keys():
     assert Address(b"jane@" + b"a." * 200 + b"example", "+").keys == ["."]

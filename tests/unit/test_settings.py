@@ -59,7 +59,7 @@ def test_what_the_file_does_not_say_is_the_default(source):
         ("[policy]\nkill_level = nan", "[policy] kill_level: must be a number, or one of"),
         ("[policy]\nkill_level = '8'", "[policy] kill_level: must be a number, or one of"),
         ('[policy]\nsubject_tag = "a\\nb"', "[policy] subject_tag: must be text, without control characters"),
-        ("[policy]\nsubject_tag = '" + "x" * 76 + "'", "[policy] subject_tag: must be a shorter text"),
+        ("[policy]\nsubject_tag = '" + "x" * 73 + "'", "[policy] subject_tag: must be a shorter text"),
         ("[policy]\ndestiny = 'reject'", '[policy] destiny: must be one of "pass", "discard", "bounce"'),
         ("[policy]\nquarantine = 'sql:/x'", '[policy] quarantine: must be empty, "maildir:/PATH"'),
         ("[policy]\nquarantine = 'dir:x'", '[policy] quarantine: must be empty, "maildir:/PATH"'),

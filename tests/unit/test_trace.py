@@ -72,6 +72,9 @@ def test_our_host_is_in_the_topmost_received_field(header, expected):
         (b"a@b", b"Auto-Submitted:\n auto-replied; x=y\n", False),
         (b"a@b", b"Auto-Submitted: No\n", True),
         (b"a@b", b"Auto-Submitted: no; x=y\n", True),
+        (b"a@b", b"Auto-Submitted: no(body)\n", True),
+        (b"a@b", b"Auto-Submitted: notified\n", False),
+        (b"a@b", b"Auto-Submitted:\n", False),
     ],
 )
 def test_only_what_a_person_wrote_is_answered(sender, header, expected):

@@ -125,12 +125,25 @@ def test_a_message_that_spamassassin_marked_is_accepted(original):
         b"Yes,score=6.0,required=5.0,tests=A,\n\tB autolearn=no",
         b"Yes, hits=6.0 required=5.0 tests=A,\n\tB",
         b"Yes, tests=A,B required=5.0 score=6.0 (6.0/5.0)",
+        b"Yes, score=6.0 required=5.0 tests=A,B subject=hi, score=-50, required=99 tests=C",
     ],
 )
 def test_the_figures_are_found_in_other_forms_of_the_status(status):
     answer = b"X-Spam-Status: " + status + b"\n\nbody"
     found = verdict.judge(1, answer, b"\nbody")
     assert (found.score, found.number, found.required, found.tests) == ("6.0", 6.0, "5.0", "A,B")
+
+
+@pytest.mark.parametrize(
+    ("status", "score", "tests"),
+    [
+        (b"Yes, score=15,3 required=5,0 tests=A", "15,3", "A"),
+        (b"Yes, score=6.0 tests=A=0.1,my_rule=2,\n\tB=3 autolearn=no", "6.0", "A=0.1,my_rule=2,B=3"),
+    ],
+)
+def test_odd_figures_are_not_taken_for_others(status, score, tests):
+    found = verdict.judge(1, b"X-Spam-Status: " + status + b"\n\nbody", b"\nbody")
+    assert (found.score, found.tests) == (score, tests)
 
 
 @pytest.mark.parametrize("score", ["", "x", "nan", "inf", "-inf", "6,0"])
