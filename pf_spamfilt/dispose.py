@@ -4,7 +4,9 @@ First all that is kept in quarantine, then the copies for sendmail, one for all 
 notices. Whatever fails raises, and Postfix tries again: a copy may then come twice, but none is lost.
 """
 
-from pf_spamfilt import headers, policy, reinject, report, spool, tagging
+import posix
+
+from pf_spamfilt import headers, policy, reinject, report, spool, tagging, trace
 from pf_spamfilt.envelope import NULL_SENDER, expand
 from pf_spamfilt.exits import Rejected
 
@@ -70,11 +72,13 @@ class Disposal:
         """Return the message as a recipient with this treatment gets it."""
         scan = treatment.scan
         base = scan.answer if scan.answer and treatment.is_agreed else self.message
-        if treatment.is_agreed and treatment.status and not treatment.tag:
+        passes = trace.passes(self.fields, posix.getuid())
+        if treatment.is_agreed and treatment.status and not treatment.tag and not passes:
             return base
         fields, rest = headers.split(spool.head(base))
         answer = headers.split(scan.answer.head)[0] if scan.answer else []
-        changed = tagging.fields(fields, answer, treatment)
+        # Where SpamAssassin wraps the message, it must still be seen that it was here.
+        changed = [field for field in passes if field not in fields] + tagging.fields(fields, answer, treatment)
         if treatment.tag and (b"\n" in rest or base.in_memory):  # in a larger header the subject may be still to come
             changed = tagging.tagged(changed, treatment)
         return spool.with_header(base, fields, changed)

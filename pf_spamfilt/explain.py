@@ -68,11 +68,12 @@ def _explain(running: Filter, notes: Notes, source: str) -> int:
     finally:
         _section("Scan", _describe_scans(running.record, notes))
     treatments = running.decide(everybody, scans)
-    for treatment in treatments:
-        _section(f"Recipient {_address(treatment)}", _describe_treatment(treatment, source))
     disposal = Disposal(running, message, treatments)
     if running.envelope.recipients:
         disposal.check()
+    for treatment in treatments:
+        rows = _describe_treatment(treatment, disposal.destination(treatment), source)
+        _section(f"Recipient {_address(treatment)}", rows)
     for group in policy.grouped(treatments, lambda each: (each.end, each.copy_key)):
         names = ", ".join(map(_address, group))
         _section(f"Copy for {names}", _describe_copy(original, disposal, group))
@@ -106,6 +107,8 @@ def _section(title: str, rows: "list[tuple[str, str]] | Iterator[tuple[str, str]
 
 def _describe_settings(source: str, chosen: settings.Settings) -> Iterator[tuple[str, str]]:
     yield "file", source if os.path.exists(source) else f"{source} does not exist: the defaults"
+    if os.geteuid() == 0:
+        yield "note", "this is root: the filter's account may not be able to read all that root can"
     if chosen.note:
         yield "note", chosen.note
     for section, keys in settings.DEFAULTS.items():
@@ -146,7 +149,7 @@ def _address(treatment: Treatment) -> str:
     return report.printable(treatment.wishes.recipient) or "none given"
 
 
-def _describe_treatment(treatment: Treatment, file: str) -> Iterator[tuple[str, str]]:
+def _describe_treatment(treatment: Treatment, destination: bytes, file: str) -> Iterator[tuple[str, str]]:
     """Yield every setting of a recipient that is not the default, with its source, and what they lead to."""
     wishes = treatment.wishes
     for key, default in settings.DEFAULTS["policy"].items():
@@ -156,7 +159,7 @@ def _describe_treatment(treatment: Treatment, file: str) -> Iterator[tuple[str, 
     if treatment.listed:
         which = {"both": "welcome list and the block list"}.get(treatment.listed, f"{treatment.listed} list")
         yield "sender", f"is on the {which} of {wishes.listed_in}"
-    yield "decision", "; ".join(_decision(treatment))
+    yield "decision", "; ".join(_decision(treatment, destination))
 
 
 def _shown(key: str, value: object) -> str:
@@ -168,7 +171,7 @@ def _shown(key: str, value: object) -> str:
     return f"{words[:_SHOWN_PATTERNS]}{more}"
 
 
-def _decision(treatment: Treatment) -> Iterator[str]:
+def _decision(treatment: Treatment, destination: bytes) -> Iterator[str]:
     """Yield what was decided for a recipient, and why."""
     wishes, verdict = treatment.wishes, treatment.scan.verdict
     if wishes["bypass"]:
@@ -189,8 +192,9 @@ def _decision(treatment: Treatment) -> Iterator[str]:
         )
         return
     yield f"handled: kill_level {wishes['kill_level']} is reached"
-    kept = [f"kept in quarantine {wishes['quarantine']}"] if wishes["quarantine"] else []
-    yield ", ".join([*kept, "delivered" if treatment.end == report.REINJECTED else treatment.end])
+    if wishes["quarantine"]:
+        yield f"kept in quarantine {os.fsdecode(destination)}"
+    yield {report.REINJECTED: "delivered", report.QUARANTINED: "not delivered"}.get(treatment.end, treatment.end)
 
 
 def _mark(treatment: Treatment) -> str:

@@ -201,6 +201,8 @@ def table_problem(name: str) -> str:
 
 def _table_problem(name: str) -> str:
     kind, _, rest = name.partition(":")
+    if kind == "proxy":
+        return f'cannot be asked by the filter\'s account: write it without proxy, "{rest}"'
     good = kind and set(kind) <= _TYPE_LETTERS and rest.strip() == rest != "" and rest.isprintable()
     return "" if good else 'must be a Postfix table, "type:name"'
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # collections.abc costs a message with a table more than all 
     Check = Callable[[object], str]
 
 MACROS = ("recipient", "user", "mailbox", "extension", "domain")
+MACROS_SHOWN = ", ".join("${" + name + "}" for name in MACROS)
 LEVELS = ("always", "required", "never")
 # An RFC 2047 word must not be longer than 75, in characters; a blank may be added to it.
 _WORD_MAX = 72
@@ -69,7 +70,7 @@ def _level(value: object) -> str:
 def _tag(value: object) -> str:
     if allowed := text(value):
         return allowed
-    return "" if len(tagging.encoded(str(value))) <= _WORD_MAX else "a shorter text"
+    return "" if len(tagging.encoded(str(value))) <= _WORD_MAX else f"text of at most {_WORD_MAX} characters"
 
 
 def _address(value: object) -> str:
@@ -91,7 +92,7 @@ def _is_address(value: object) -> bool:
 
 def _quarantine(value: object) -> str:
     """Allow nothing, a store with an absolute path, or an address, which may have macros."""
-    allowed = 'empty, "maildir:/PATH", "mbox:/PATH", "dir:/PATH", or an address'
+    allowed = f'empty, "maildir:/PATH", "mbox:/PATH", "dir:/PATH", or an address, also with {MACROS_SHOWN}'
     path = str(value).partition(":")[2]
     if value == "":
         return ""
@@ -181,7 +182,7 @@ def assignments(result: str) -> "Iterator[tuple[str, str]]":
     while rest:
         key, equals, rest = rest.partition("=")
         if not equals or not key.replace("_", "").isalnum():
-            raise ValueError(f'must be "key=value key=value", not {result!r:.100}')
+            raise ValueError(f'must be "key=value key=value", with double quotes around blanks, not {result!r:.100}')
         value, rest = _value(rest)
         yield key, value
 

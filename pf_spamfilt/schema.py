@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pf_spamfilt import log, patterns, policy_keys, settings
 from pf_spamfilt.exits import SettingsError
-from pf_spamfilt.policy_keys import MACROS, boolean, one_of, text, texts
+from pf_spamfilt.policy_keys import boolean, one_of, text, texts
 
 Check = Callable[[object], str]
 
@@ -50,7 +50,7 @@ def _is_server(server: str) -> bool:
 
 def _user(value: object) -> str:
     good = not text(value) and policy_keys.has_known_macros(str(value))
-    return "" if good else f"text with the macros {', '.join('${' + name + '}' for name in MACROS)}, or empty"
+    return "" if good else f"text with the macros {policy_keys.MACROS_SHOWN}, or empty"
 
 
 def _log_file(value: object) -> str:
@@ -170,6 +170,8 @@ def _key_problems(where: str, key: str, value: object, checks: Mapping[str, Chec
         yield f"{key}: must be blocks, each under a line of its own: [[{key}]]"
     elif not where and key and key in CHECKS:
         yield f"{key}: must be a section: [{key}]"
+    elif not where and key in policy_keys.CHECKS:
+        yield f"{key}: belongs below a line [policy], or in a block"
     elif key not in checks:
         yield f"{where}{key}: there is no such key{_instead(key, list(checks))}"
     else:
@@ -200,7 +202,8 @@ def _sections(table: dict[str, object]) -> "settings.Values":
     """Order TOML's table by section, the keys outside any under an empty name."""
     values: settings.Values = {"": {}}
     for name, value in table.items():
-        if name and (isinstance(value, dict) or (name in settings.BLOCKS and isinstance(value, list))):
+        is_blocks = isinstance(value, list) and value and all(isinstance(block, dict) for block in value)
+        if name and (isinstance(value, dict) or is_blocks or (name in settings.BLOCKS and isinstance(value, list))):
             values[name] = value
         else:
             values[""][name] = value

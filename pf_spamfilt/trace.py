@@ -56,12 +56,17 @@ def is_automatic(fields: list[bytes]) -> bool:
     return any(value.replace(b";", b" ").replace(b"(", b" ").split()[:1] != [b"no"] for value in values)
 
 
+def passes(fields: list[bytes], uid: int) -> list[bytes]:
+    """Return the Received fields that tell that a host took this message from the account `uid`."""
+    marker = b", from userid %d)" % uid
+    received = [field for field in fields if headers.name_of(field) == b"received"]
+    return [field for field in received if headers.value_of(field).startswith(b"by ") and marker in field]
+
+
 def is_loop(fields: list[bytes], uid: int) -> bool:
     """Tell whether one host has PASSES times reinjected this message for the account `uid`.
 
     content_filter also applies to what pickup(8) takes in, if main.cf says it: then reinjected mail comes back here.
     """
-    marker = b", from userid %d)" % uid
-    values = [headers.value_of(field) for field in fields if headers.name_of(field) == b"received"]
-    hosts = [value.split(b" ")[1] for value in values if value.startswith(b"by ") and marker in value]
+    hosts = [headers.value_of(field).split(b" ")[1] for field in passes(fields, uid)]
     return any(hosts.count(host) >= PASSES for host in set(hosts))

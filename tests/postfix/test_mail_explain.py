@@ -116,7 +116,7 @@ def test_decisions_about_a_stranger(strange: Explained) -> None:
         "plain@example.com": not_handled,
         "gone@example.com": (
             "not marked as spam: tag2_level required; handled: kill_level 3 is reached;"
-            " kept in quarantine kept@example.com, quarantined"
+            " kept in quarantine kept@example.com; not delivered"
         ),
         "tagged@example.com": not_handled,
         "welcome@example.com": "not marked as spam: tag2_level required; not handled: welcome_senders",
@@ -131,9 +131,9 @@ def test_decisions_about_a_blocked_sender(blocked: Explained) -> None:
     marked = "marked as spam: the sender is on a block list"
     handled = f"{marked}; handled: kill_level 10 is reached; kept in quarantine kept@example.com"
     assert found == {
-        "plain@example.com": f"{handled}, delivered",
-        "gone@example.com": f"{handled}, quarantined".replace("10", "3"),
-        "tagged@example.com": f"{handled}, quarantined",
+        "plain@example.com": f"{handled}; delivered",
+        "gone@example.com": f"{handled}; not delivered".replace("10", "3"),
+        "tagged@example.com": f"{handled}; not delivered",
         "welcome@example.com": "not marked as spam: tag2_level required; not handled: welcome_senders",
         "lover@example.com": f"{marked}; not handled: spam_lover",
         "bare@example.com": "bypass: delivered without a mark",

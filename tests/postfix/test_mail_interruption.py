@@ -191,10 +191,10 @@ def test_message_that_sendmail_can_never_accept_goes_back(mailhost: Host) -> Non
     assert b"5.6.0" in notice.body
 
 
-def looped(host: Host) -> None:
+def looped(host: Host, message: str = "clean") -> None:
     """Send a message with the filter on pickup, too, until it is deferred; then take the filter off there."""
     with host.postfix.changed(main="content_filter = spamcheck:\n"):
-        host.put("clean", ["loop@example.com"])
+        host.put(message, ["loop@example.com"])
         line = host.postfix.wait_log("to=<loop@example.com>", "status=deferred", "dsn=4.4.6")
         assert "mail loop" in line
         host.wait_no_filter()
@@ -213,3 +213,9 @@ def test_loop_stops_by_itself_and_loses_nothing(mailhost: Host) -> None:
     (copy,) = mailhost.once(1)
     assert body_is_whole(copy, MESSAGES["clean"])
     assert marks(copy), copy.head
+
+
+def test_loop_is_seen_where_spamassassin_wraps_the_message_each_time(mailhost: Host) -> None:
+    """A report with the original attached has none of its Received fields; ours are put on it."""
+    mailhost.spamd.preferences("loop@example.com", "required_score -100\nreport_safe 1\n")
+    looped(mailhost, "gtube")
