@@ -191,11 +191,11 @@ def test_message_that_sendmail_can_never_accept_goes_back(mailhost: Host) -> Non
     assert b"5.6.0" in notice.body
 
 
-def looped(host: Host, message: str = "clean") -> None:
+def looped(host: Host, recipient: str, message: str = "clean") -> None:
     """Send a message with the filter on pickup, too, until it is deferred; then take the filter off there."""
     with host.postfix.changed(main="content_filter = spamcheck:\n"):
-        host.put(message, ["loop@example.com"])
-        line = host.postfix.wait_log("to=<loop@example.com>", "status=deferred", "dsn=4.4.6")
+        host.put(message, [recipient])
+        line = host.postfix.wait_log(f"to=<{recipient}>", "status=deferred", "dsn=4.4.6")
         assert "mail loop" in line
         host.wait_no_filter()
         assert len(host.postfix.queued()) == 1, host.postfix.log_tail()
@@ -207,7 +207,7 @@ def test_loop_stops_by_itself_and_loses_nothing(mailhost: Host) -> None:
 
     A mere queue run does not: the filter is written down in the queue file, and the filter counts three rounds again.
     """
-    looped(mailhost)
+    looped(mailhost, "loop@example.com")
     run(["postsuper", "-r", "ALL"])
     mailhost.postfix.reload()
     (copy,) = mailhost.once(1)
@@ -217,5 +217,5 @@ def test_loop_stops_by_itself_and_loses_nothing(mailhost: Host) -> None:
 
 def test_loop_is_seen_where_spamassassin_wraps_the_message_each_time(mailhost: Host) -> None:
     """A report with the original attached has none of its Received fields; ours are put on it."""
-    mailhost.spamd.preferences("loop@example.com", "required_score -100\nreport_safe 1\n")
-    looped(mailhost, "gtube")
+    mailhost.spamd.preferences("wrapped@example.com", "required_score -100\nreport_safe 1\n")
+    looped(mailhost, "wrapped@example.com", "gtube")
