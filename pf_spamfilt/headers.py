@@ -27,7 +27,7 @@ def split(message: bytes) -> tuple[list[bytes], bytes]:
         end = message.find(b"\n", position) + 1 or len(message)
         if not (starts and message[position] in b" \t"):
             line = message[position:end]
-            if not (_begins_field(line) or (leading and _is_mbox_line(line))):
+            if not (_begins_field(line) or (leading and is_mbox_line(line))):
                 break
             leading = leading and _is_above_header(line)
             starts.append(position)
@@ -42,18 +42,18 @@ def _begins_field(line: bytes) -> bool:
     return colon != b"" and name != b"" and not name.translate(None, _NAME_BYTES)
 
 
-def _is_mbox_line(line: bytes) -> bool:
+def is_mbox_line(line: bytes) -> bool:
     """Tell whether sendmail(1) drops this line from the start of a message."""
     return line.lstrip(b">").startswith(b"From ")
 
 
 def _is_above_header(line: bytes) -> bool:
     """Tell whether an mbox line may follow `line`: sendmail would see it first, once forged fields are gone."""
-    return _is_mbox_line(line) or is_forged(line)
+    return is_mbox_line(line) or is_spam_field(line)
 
 
-def is_forged(line: bytes) -> bool:
-    """Tell whether a field that came with a message claims to be SpamAssassin's."""
+def is_spam_field(line: bytes) -> bool:
+    """Tell whether a field is SpamAssassin's, or claims to be: in a message that comes, it is forged."""
     return line[:7].lower() == b"x-spam-"
 
 
@@ -95,6 +95,11 @@ def line_end(message: bytes) -> bytes:
     return b"\r\n" if message.partition(b"\n")[0].endswith(b"\r") else b"\n"
 
 
+def line_end_of(fields: list[bytes]) -> bytes:
+    """Return the line end of a header: that of its first line."""
+    return line_end(fields[0] if fields else b"")
+
+
 def sift(stream: "BufferedReader | BytesIO") -> "Iterator[tuple[bytes, bool]]":
     """Yield the header as pieces of at most PIECE bytes, and whether each belongs to an X-Spam-* field.
 
@@ -105,10 +110,10 @@ def sift(stream: "BufferedReader | BytesIO") -> "Iterator[tuple[bytes, bool]]":
     forged = False
     while piece := stream.readline(PIECE):
         if line_start and (first or piece[0] not in b" \t"):
-            if not (_begins_field(piece) or (leading and _is_mbox_line(piece))):
+            if not (_begins_field(piece) or (leading and is_mbox_line(piece))):
                 yield piece, False
                 return
             leading = leading and _is_above_header(piece)
-            forged = is_forged(piece)
+            forged = is_spam_field(piece)
         yield piece, forged
         first, line_start = False, piece.endswith(b"\n")

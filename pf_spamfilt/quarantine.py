@@ -31,7 +31,7 @@ def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> 
     """
     name = f"{disposal.record.queue_id}-{posix.urandom(4).hex()}"
     fields, _ = headers.split(spool.head(disposal.message))
-    marks = _marks(name, disposal.envelope.sender, group, headers.line_end(b"".join(fields[:1])))
+    marks = _marks(name, disposal.envelope.sender, group, headers.line_end_of(fields))
     kept = spool.with_header(disposal.message, fields, tagging.on_top(fields, marks))
     # Sent by nobody: if it cannot be delivered, no innocent sender hears of it.
     try:
@@ -51,5 +51,5 @@ def _marks(name: str, sender: bytes, group: "list[Treatment]", end: bytes) -> li
         b"X-Quarantine-ID: <" + name.encode() + b">" + end,
         b"X-Envelope-From: <" + sender + b">" + end,
         b"X-Envelope-To: " + (b"," + end + b"\t").join(recipients) + end,
-        *[field for field in scanned if headers.name_of(field).startswith(b"x-spam-")],
+        *[field for field in scanned if headers.is_spam_field(field)],
     ]

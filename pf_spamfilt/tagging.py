@@ -24,14 +24,14 @@ def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> li
     Otherwise `base` is the original; `answer` are the fields of SpamAssassin's copy, if there is one.
     """
     if not treatment.is_agreed:
-        return on_top(base, _marks(answer, treatment, headers.line_end(b"".join(base[:1]))))
+        return on_top(base, _marks(answer, treatment, headers.line_end_of(base)))
     return base if treatment.status else [each for each in base if headers.name_of(each) not in _SCORE_FIELDS]
 
 
 def on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
     """Put fields before the others, but after mbox lines: sendmail(1) takes those for no fields only at the top."""
     place = 0
-    while place < len(base) and base[place].lstrip(b">").startswith(b"From "):
+    while place < len(base) and headers.is_mbox_line(base[place]):
         place += 1
     return [*base[:place], *marks, *base[place:]]
 
@@ -56,7 +56,7 @@ def _mark(field: bytes, treatment: "Treatment", end: bytes) -> bytes:
     Where it judged otherwise, a field that is not known here may speak of its verdict.
     """
     name, verdict = headers.name_of(field), treatment.scan.verdict
-    if not name.startswith(b"x-spam-") or name.startswith(b"x-spam-prev-"):
+    if not headers.is_spam_field(field) or name.startswith(b"x-spam-prev-"):
         return b""
     if name in _SCORE_FIELDS and not treatment.status:
         return b""
@@ -114,7 +114,7 @@ def tagged(base: list[bytes], treatment: "Treatment") -> list[bytes]:
     score = verdict.score if verdict else ""
     word = encoded(treatment.tag.replace("_SCORE_", score or "?").replace("_REQD_", treatment.required or "?"))
     if not any(headers.name_of(field) == b"subject" for field in base):
-        return on_top(base, [b"Subject: " + word + headers.line_end(b"".join(base[:1]))])
+        return on_top(base, [b"Subject: " + word + headers.line_end_of(base)])
     return [_with_tag(each, word, treatment.tag) if headers.name_of(each) == b"subject" else each for each in base]
 
 

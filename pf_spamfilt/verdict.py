@@ -80,7 +80,7 @@ def judge(status: int, answer: bytes, original: bytes) -> Verdict:
         raise ScanFailed("spamc returned something without a header")
     if not (_is_same_message(fields, rest, original) or (status == SPAM and _is_wrapped(rest, original))):
         raise ScanFailed("spamc did not return the whole message")
-    if not any(headers.name_of(field).startswith(b"x-spam-") for field in fields):
+    if not any(headers.is_spam_field(field) for field in fields):
         # SpamAssassin always adds X-Spam-Checker-Version. Without it spamc gave the message back, with status 0, as it
         # does when the answer is larger than it allows.
         raise ScanFailed("spamc returned the message without a scan")
