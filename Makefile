@@ -35,7 +35,7 @@ $(VENV)/done: pyproject.toml
 	@lab/packages.sh python3-venv
 	@echo 'making $(VENV): the tools of the tests'
 	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check click coverage hatchling hypothesis mypy pytest ruff
+	@$(VENV)/bin/pip install -q --disable-pip-version-check click coverage hatchling hypothesis jinja2 mypy pytest ruff
 	@touch $@
 
 .PHONY: lint

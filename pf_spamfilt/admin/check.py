@@ -1,0 +1,8 @@
+"""check."""
+
+import click
+
+
+@click.command("check")
+def command() -> None:
+    """To be written."""

@@ -1,0 +1,87 @@
+"""How all commands of pf-spamfilt-admin speak: tables for people, JSON for programs, progress on a terminal."""
+
+import json
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import click
+
+Item = TypeVar("Item")
+_WIDE = ("W", "F")
+# A bar is worth its line only where somebody waits, in seconds.
+_PATIENCE = 1.0
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> None:
+    """Print rows in columns as wide as their content; the columns numbered in `right` are set right."""
+    lines = [headings, *rows]
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    ends = set(right)
+    out = []
+    for line in lines:
+        cells = [
+            " " * (size - width(cell)) + cell if place in ends else cell + " " * (size - width(cell))
+            for place, (cell, size) in enumerate(zip(line, widths, strict=True))
+        ]
+        out.append("  ".join(cells).rstrip())
+    out[0] = click.style(out[0], bold=True)
+    click.echo("\n".join(out))
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal `text` takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in _WIDE else 1 for char in text
+    )
+
+
+def as_json(value: object) -> None:
+    """Print `value` for a program."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 message`, `2 messages`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+class Progress:
+    """A progress bar on stderr that appears after a second, if that is a terminal: `length` steps, or bytes."""
+
+    def __init__(self, label: str, length: int) -> None:
+        self._label = label
+        self._length = length
+        self._done = 0
+        self._shown_at = time.monotonic() + _PATIENCE if sys.stderr.isatty() else float("inf")
+        self._bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.__exit__(kind, error, at)
+
+    def advance(self, steps: int = 1) -> None:
+        """Tell that so many more are done."""
+        self._done += steps
+        if self._bar:
+            self._bar.update(steps)
+        elif time.monotonic() > self._shown_at:
+            self._bar = click.progressbar(length=self._length, label=self._label, file=sys.stderr)
+            self._bar.__enter__()
+            self._bar.update(self._done)
+
+
+def progress(label: str, items: Sequence[Item]) -> Iterator[Item]:
+    """Yield the items, with a progress bar where that takes long."""
+    with Progress(label, len(items)) as bar:
+        for item in items:
+            yield item
+            bar.advance()

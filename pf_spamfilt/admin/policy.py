@@ -1,0 +1,8 @@
+"""policy."""
+
+import click
+
+
+@click.command("policy")
+def command() -> None:
+    """To be written."""

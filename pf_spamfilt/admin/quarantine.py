@@ -1,0 +1,8 @@
+"""quarantine."""
+
+import click
+
+
+@click.group("quarantine")
+def command() -> None:
+    """To be written."""

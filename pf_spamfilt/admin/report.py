@@ -1,0 +1,8 @@
+"""report."""
+
+import click
+
+
+@click.command("report")
+def command() -> None:
+    """To be written."""

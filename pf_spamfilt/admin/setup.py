@@ -1,0 +1,8 @@
+"""setup."""
+
+import click
+
+
+@click.command("setup")
+def command() -> None:
+    """To be written."""

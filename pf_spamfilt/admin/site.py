@@ -1,0 +1,126 @@
+"""One Postfix instance and its filter: where its files are, and what its master.cf says of the filter's transport."""
+
+import functools
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from pf_spamfilt import settings
+
+NAME = "pf-spamfilt"
+# What pipe(8) gives a command, beside MAIL_CONFIG.
+PIPE_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+class Transport(NamedTuple):
+    """An entry of master.cf that has pipe(8) run the filter; `user` and `group` as they stand there."""
+
+    service: str
+    process_limit: str
+    options: dict[str, str]
+    argv: list[str]
+
+    @property
+    def user(self) -> str:
+        """The account that the filter runs as; empty if there is none."""
+        return self.options.get("user", "").partition(":")[0]
+
+    @property
+    def group(self) -> str:
+        """The group after the account's name; empty: the account's own."""
+        return self.options.get("user", "").partition(":")[2]
+
+    @property
+    def settings_file(self) -> str:
+        """What `--config` names on the filter's command line; empty: the instance's own."""
+        place = self.argv.index("--config") + 1 if "--config" in self.argv else len(self.argv)
+        return "".join(self.argv[place : place + 1])
+
+
+class Site:
+    """Postfix's configuration directory, and the settings file that its filter reads."""
+
+    def __init__(self, directory: str, config: str = "") -> None:
+        self.directory = directory
+        self._config = config
+
+    @functools.cached_property
+    def settings_file(self) -> str:
+        """The settings file: as on our command line, as on the transport's, or the instance's own."""
+        if self._config:
+            return os.path.abspath(self._config)
+        try:
+            named = [each.settings_file for each in self.transports if each.settings_file]
+        except click.ClickException:  # no Postfix here, or one that is not configured: then nothing is named
+            named = []
+        return named[0] if named else f"{self.directory}/{settings.FILE_NAME}"
+
+    @functools.cached_property
+    def command(self) -> str:
+        """The path of the filter itself: beside this command, or where PATH has it."""
+        beside = Path(sys.argv[0]).absolute().with_name(NAME)
+        return str(beside) if beside.is_file() else shutil.which(NAME) or f"/usr/local/bin/{NAME}"
+
+    def settings(self) -> settings.Settings:
+        """Return the settings. Raises SettingsError."""
+        return settings.load(self.settings_file, required=bool(self._config))
+
+    def run(self, *words: str) -> str:
+        """Run one of Postfix's commands for this instance, and return what it printed.
+
+        Raises ClickException with what it said if it cannot be run or fails.
+        """
+        environment = os.environ | {"MAIL_CONFIG": self.directory, "PATH": f"{os.environ.get('PATH', '')}:{_SBIN}"}
+        program = shutil.which(words[0], path=environment["PATH"])
+        if not program:
+            raise click.ClickException(f"{words[0]}: there is no such program: is Postfix installed?")
+        done = subprocess.run([program, *words[1:]], env=environment, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            raise click.ClickException(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+        return done.stdout
+
+    def postconf(self, *words: str) -> str:
+        """Ask Postfix's configuration of this instance, and return what was printed."""
+        return self.run("postconf", "-c", self.directory, *words)
+
+    def setting(self, name: str) -> str:
+        """Return the value of a main.cf parameter, expanded."""
+        return self.postconf("-x", "-h", name).strip()
+
+    @functools.cached_property
+    def transports(self) -> list[Transport]:
+        """The entries of master.cf that have pipe(8) run the filter."""
+        return [found for line in self.postconf("-M").splitlines() if (found := _transport(line))]
+
+
+def _transport(line: str) -> Transport | None:
+    """Read an entry as `postconf -M` prints it, if it is one of ours."""
+    words = line.split()
+    if len(words) < 8 or words[7] != "pipe":
+        return None
+    before, _, after = " ".join(words[8:]).partition("argv=")
+    argv = after.split()
+    options = dict(word.partition("=")[::2] for word in before.split() if not word.startswith("-"))
+    return Transport(words[0], words[6], options, argv) if argv and Path(argv[0]).name == NAME else None
+
+
+def identity(transport: Transport | None) -> Mapping[str, Any]:
+    """Return how subprocess.run starts a program as pipe(8) would: its account, without further groups.
+
+    Empty if this is not root, or the account does not exist: then the program runs as whoever we are.
+    """
+    if transport is None or os.geteuid() != 0:
+        return {}
+    try:
+        account = pwd.getpwnam(transport.user)
+    except KeyError:
+        return {}
+    return {"user": account.pw_uid, "group": transport.group or account.pw_gid, "extra_groups": []}
