@@ -8,7 +8,7 @@ import posix
 
 from pf_spamfilt import headers, policy, reinject, report, spool, tagging, trace
 from pf_spamfilt.envelope import NULL_SENDER, expand
-from pf_spamfilt.exits import Rejected
+from pf_spamfilt.exits import Ended, Rejected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pf_spamfilt.filter import Filter
     from pf_spamfilt.policy import Treatment
     from pf_spamfilt.spool import Message
+    from pf_spamfilt.stores import Undo
 
 
 class Disposal:
@@ -30,6 +31,7 @@ class Disposal:
         self.message = message
         self.treatments = treatments
         self.log = running.log
+        self._undo: list[Undo] = []
         self._deadline = running.deadline
         self._feeder = running.feeder
 
@@ -39,6 +41,15 @@ class Disposal:
         bounced = self._ending(report.BOUNCED)
         if self._wants_notices() or 0 < len(bounced) < len(self.treatments):
             _import_notices()  # if they cannot be: before anything is sent
+        try:
+            return self._dispose()
+        except Rejected:
+            raise
+        except BaseException:  # it comes again, and is kept again then
+            self._withdraw()
+            raise
+
+    def _dispose(self) -> str:
         self._quarantine()
         self._reinject()
         refusal = self.refusal()
@@ -99,9 +110,19 @@ class Disposal:
             from pf_spamfilt import quarantine
 
             destination = self.destination(group[0])
-            name = quarantine.keep(self, destination, group)
+            name, undo = quarantine.keep(self, destination, group)
+            if undo:
+                self._undo.append(undo)
             for treatment in group:
                 treatment.kept = f"<{report.address(destination)}>/{name}"
+
+    def _withdraw(self) -> None:
+        """Take what was kept out again; where that fails it is there twice."""
+        for undo in self._undo:
+            try:
+                undo()
+            except (Ended, OSError) as error:
+                self.log.warning(f"{self.record.queue_id}: quarantine: {error}")
 
     def destination(self, treatment: "Treatment") -> bytes:
         """Return where in quarantine a message is kept, macros expanded."""

@@ -1,55 +1,72 @@
 """Keep a handled message for a person to look at: the original, with its envelope and SpamAssassin's fields on top.
 
-In this version it is sent to an address.
+In a store of this host, or sent to an address.
 """
 
 import posix
 
 from pf_spamfilt import headers, spool, tagging
 from pf_spamfilt.envelope import NULL_SENDER
-from pf_spamfilt.exits import Deferred, Rejected, SettingsError
+from pf_spamfilt.exits import Deferred, Rejected
 from pf_spamfilt.settings import STORES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pf_spamfilt.dispose import Disposal
     from pf_spamfilt.policy import Treatment
+    from pf_spamfilt.spool import Message
+    from pf_spamfilt.stores import Undo
 
 
 def check(disposal: "Disposal", treatment: "Treatment") -> None:
     """Raise Ended if the message could not be kept for this recipient: before anything is sent for another."""
     wanted = treatment.wishes["quarantine"]
     if wanted.startswith(STORES):
-        raise SettingsError(f'quarantine "{wanted}": not in this version; an address is')
-    disposal.argv(NULL_SENDER, [disposal.destination(treatment)])
+        from pf_spamfilt import stores
+
+        stores.check(wanted)
+    else:
+        disposal.argv(NULL_SENDER, [disposal.destination(treatment)])
 
 
-def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> str:
-    """Store the message for these recipients in `destination`; return its id.
+def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> "tuple[str, Undo | None]":
+    """Store the message for these recipients in `destination`; return its id, and what takes it out again.
 
-    Raises Ended if that was not possible.
+    A message that was sent to an address cannot be taken back. Raises Ended if it could not be kept.
     """
     name = f"{disposal.record.queue_id}-{posix.urandom(4).hex()}"
     fields, _ = headers.split(spool.head(disposal.message))
     marks = _marks(name, disposal.envelope.sender, group, headers.line_end_of(fields))
     kept = spool.with_header(disposal.message, fields, tagging.on_top(fields, marks))
-    # Sent by nobody: if it cannot be delivered, no innocent sender hears of it.
+    wishes = group[0].wishes
+    undo = None
+    if wishes["quarantine"].startswith(STORES):
+        from pf_spamfilt import stores
+
+        undo = stores.keep(wishes["quarantine"], kept, name, wishes["quarantine_name"])
+    else:
+        _send(disposal, kept, destination)
+    kept.close()
+    return name, undo
+
+
+def _send(disposal: "Disposal", kept: "Message", address: bytes) -> None:
+    """Send a message to an address; from nobody: if it cannot be delivered, no innocent sender hears of it."""
     try:
-        disposal.submit(kept, NULL_SENDER, [destination])
+        disposal.submit(kept, NULL_SENDER, [address])
     except Rejected as error:
         raise Deferred(f"quarantine: {error.text}") from None
-    kept.close()
-    return name
 
 
 def _marks(name: str, sender: bytes, group: "list[Treatment]", end: bytes) -> list[bytes]:
     """Return the envelope and what SpamAssassin said as header fields."""
     recipients = [b"<" + treatment.wishes.recipient + b">" for treatment in group]
-    answer = group[0].scan.answer
+    answer, user = group[0].scan.answer, group[0].scan.user
     scanned = headers.split(answer.head)[0] if answer else []
     return [
         b"X-Quarantine-ID: <" + name.encode() + b">" + end,
         b"X-Envelope-From: <" + sender + b">" + end,
         b"X-Envelope-To: " + (b"," + end + b"\t").join(recipients) + end,
+        *([b"X-Quarantine-User: " + user + end] if user else []),
         *[field for field in scanned if headers.is_spam_field(field)],
     ]

@@ -8,7 +8,9 @@ from pf_spamfilt.envelope import NULL_SENDER
 
 # So often may one host have taken a message from this filter's account: more is a loop.
 PASSES = 3
-_TELLING = (b"received", b"from", b"list-", b"precedence", b"auto-submitted")
+# What pf-spamfilt-admin(8) puts on top of a message that it releases from quarantine.
+RELEASED = b"X-Quarantine-Released"
+_TELLING = (b"received", b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
 
 
 def telling(fields: list[bytes]) -> list[bytes]:
@@ -70,3 +72,15 @@ def is_loop(fields: list[bytes], uid: int) -> bool:
     """
     hosts = [headers.value_of(field).split(b" ")[1] for field in passes(fields, uid)]
     return any(hosts.count(host) >= PASSES for host in set(hosts))
+
+
+def is_released(fields: list[bytes], uid: int) -> bool:
+    """Tell from trace.telling() whether this message was released from a quarantine on this host.
+
+    Nobody else can write it so: Postfix has just taken it from root, or from the account `uid`, and the field that
+    says so is on top of all that any other host has written.
+    """
+    ours = (b"received", RELEASED.lower())
+    hops = [field for field in fields if headers.name_of(field) in ours][:2]
+    is_marked = [headers.name_of(field) for field in hops] == [*ours]
+    return is_marked and any(passes(hops, each) for each in (0, uid))

@@ -4,9 +4,10 @@ A Postfix table is asked, and what asks it imported, only where the settings nam
 """
 
 import _signal  # type: ignore[import-not-found]  # see process.py
+import posix
 import time
 
-from pf_spamfilt import headers, policy, report
+from pf_spamfilt import headers, policy, report, trace
 from pf_spamfilt.exits import SettingsError
 from pf_spamfilt.patterns import Address
 from pf_spamfilt.policy import Wishes
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # So many addresses in From are looked at: a header can hold 100,000.
 _CLAIMED_MAX = 10
+# A person has already decided on this one.
+_RELEASED: "Source" = (trace.RELEASED.decode(), {"bypass": True})
 # How long one regular expression may take for one address, in seconds.
 _PATIENCE = 5.0
 
@@ -76,12 +79,13 @@ def gather(
     """
     senders = Lookups([envelope.sender, *_claimed(fields)], settings, deadline, log)
     recipients = Lookups(envelope.recipients, settings, deadline, log)
+    released = [_RELEASED] if trace.is_released(fields, posix.getuid()) else []
     outgoing = list(policy.matching_blocks("senders", settings.senders, senders.addresses[0], senders))
     found = {}
     for name, address in zip(dict.fromkeys(envelope.recipients), recipients.addresses, strict=True):
         tables = recipients.sources(settings.tables.recipients, address)
         blocks = policy.matching_blocks("recipients", settings.recipients, address, recipients)
-        found[name] = Wishes(name, [*outgoing, *tables, *blocks, ("[policy]", settings.policy)])
+        found[name] = Wishes(name, [*released, *outgoing, *tables, *blocks, ("[policy]", settings.policy)])
     policy.look_up_sender(list(found.values()), senders.addresses, senders)
     return [found[name] for name in envelope.recipients]
 

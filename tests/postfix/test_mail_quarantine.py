@@ -1,8 +1,15 @@
 """Quarantine: the whole original is kept, at an address made of the recipient's, before anything else is done."""
 
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from proving import MESSAGES, Host, body_is_whole, by_recipient, for_recipients, is_mark, scoring, sent_fields
 
+from lab.accounts import FILTER_ACCOUNT
 from lab.mailbox import Copy
 
 POLICY = """
@@ -75,14 +82,94 @@ def test_quarantine_that_sendmail_refuses_defers_before_anything_is_delivered(ma
     assert set(by_recipient(mailhost.retry(2))) == {"kept@quarantine.example", "sam@example.com"}
 
 
-def test_quarantine_store_of_a_later_version_defers(mailhost: Host) -> None:
-    mailhost.configured(POLICY.replace("kept@quarantine.example", "dir:/var/spam"))
-    queue_id = mailhost.put(scoring(12))
-    mailhost.deferred(queue_id, "dsn=4.3.5", 'quarantine "dir:/var/spam": not in this version')
-    mailhost.configured(POLICY)
-    mailhost.retry()
+@pytest.fixture
+def kept_in(mailhost: Host) -> Iterator[Path]:
+    """A folder of the filter's account."""
+    folder = mailhost.directory / "kept"
+    folder.mkdir(mode=0o700)
+    shutil.chown(folder, FILTER_ACCOUNT, FILTER_ACCOUNT)
+    yield folder
+    shutil.rmtree(folder)
 
 
-def test_quarantine_store_of_a_later_version_hinders_nobody_whose_mail_is_not_handled(mailhost: Host) -> None:
-    mailhost.configured(POLICY.replace("kept@quarantine.example", "dir:/var/spam"))
+def in_store(folder: Path) -> list[bytes]:
+    """Return the files of a store."""
+    return [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("store", ["dir", "maildir", "mbox"])
+def test_spam_is_kept_in_a_store_once_for_all_who_share_it(mailhost: Host, kept_in: Path, store: str) -> None:
+    mailhost.configured(POLICY.replace("kept@quarantine.example", f"{store}:{kept_in}/spam"))
+    queue_id = mailhost.put(scoring(12), ["jane@example.com", "joe@example.com"])
+    mailhost.postfix.wait_log(queue_id, "spam 12.0/5.0; 2 quarantined")
+    (kept,) = in_store(kept_in)
+    assert b"X-Envelope-From: <sender@client.example>\nX-Envelope-To: <jane@example.com>,\n\t<joe@example.com>\n" in kept
+    assert b"\nX-Spam-Status: Yes, score=12.0 required=5.0" in kept
+    body = scoring(12).partition(b"\n\n")[2]
+    assert kept.endswith(body.replace(b"\nFrom ", b"\n>From ") + b"\n" if store == "mbox" else body)
+    assert re.search(rf"quarantine=<{store}:{kept_in}/spam>/{queue_id}-\w{{8}},", mailhost.scans()[0])
+
+
+def test_each_recipient_has_his_own_store(mailhost: Host, kept_in: Path) -> None:
+    mailhost.configured(
+        POLICY.replace("kept@quarantine.example", f"dir:{kept_in}/spam")
+        + for_recipients("joe@example.com", f'quarantine = "maildir:{kept_in}/joe"')
+    )
+    mailhost.put(scoring(12), ["jane@example.com", "joe@example.com"])
+    mailhost.postfix.wait_idle()
+    for folder, recipient in (("spam", b"jane"), ("joe", b"joe")):
+        (kept,) = in_store(kept_in / folder)
+        assert b"\nX-Envelope-To: <" + recipient + b"@example.com>\n" in kept
+
+
+def test_store_that_is_not_safe_defers_before_anything_is_delivered(mailhost: Host, kept_in: Path) -> None:
+    kept_in.chmod(0o777)
+    more = POLICY.replace("kept@quarantine.example", f"mbox:{kept_in}/spam")
+    mailhost.configured(more + for_recipients("sam@example.com", "spam_lover = true"))
+    queue_id = mailhost.put(scoring(12), ["jane@example.com", "sam@example.com"])
+    mailhost.deferred(queue_id, "dsn=4.3.5", f"{kept_in} can be written to by others (mode 0777): chmod go-w")
+    kept_in.chmod(0o700)
+    (copy,) = mailhost.retry()
+    assert copy.recipient == "sam@example.com"
+    assert len(in_store(kept_in)) == 1
+
+
+def test_store_hinders_nobody_whose_mail_is_not_handled(mailhost: Host) -> None:
+    mailhost.configured(POLICY.replace("kept@quarantine.example", "dir:/none/spam"))
     mailhost.deliver(scoring(8))
+
+
+def test_what_was_kept_is_taken_back_when_the_message_is_deferred(mailhost: Host, kept_in: Path) -> None:
+    """Otherwise each try would keep it once more."""
+    more = POLICY.replace("kept@quarantine.example", f"dir:{kept_in}/spam")
+    more += for_recipients("sam@example.com", "spam_lover = true")
+    mailhost.configured(mailhost.refusing("sam@example.com", 75) + more)
+    queue_id = mailhost.put(scoring(12), ["jane@example.com", "sam@example.com"])
+    mailhost.deferred(queue_id, "dsn=4.3.0")
+    assert in_store(kept_in) == []
+    mailhost.configured(more)
+    mailhost.retry()
+    assert len(in_store(kept_in)) == 1
+
+
+@pytest.mark.parametrize(("account", "released"), [("root", True), (FILTER_ACCOUNT, True), ("nobody", False)])
+def test_message_that_was_released_is_not_handled_again(mailhost: Host, account: str, released: bool) -> None:
+    """With the filter where it should not be, on pickup: what another account submits is no release."""
+    mailhost.configured(POLICY)
+    message = b"X-Quarantine-Released: <4cDR2f5x-01234567>\n" + scoring(12)
+    with mailhost.postfix.changed(main="content_filter = spamcheck:\n"):
+        command = [
+            "runuser",
+            "-u",
+            account,
+            "--",
+            "/usr/sbin/sendmail",
+            "-G",
+            "-i",
+            "-f",
+            "a@b.example",
+            "jane@example.com",
+        ]
+        subprocess.run(command, input=message, check=True)
+        mailhost.postfix.wait_log("not scanned (bypass)" if released else "1 quarantined")
+    mailhost.postfix.discard_queue()

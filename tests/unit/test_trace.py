@@ -79,3 +79,27 @@ def test_our_host_is_in_the_topmost_received_field(header, expected):
 )
 def test_only_what_a_person_wrote_is_answered(sender, header, expected):
     assert trace.may_answer(sender, headers.split(header)[0]) is expected
+
+
+RELEASED = b"X-Quarantine-Released: <4cDR2f5x-01234567>\n"
+BY_ROOT = BY_US.replace(b"110", b"0")
+
+
+@pytest.mark.parametrize(
+    ("header", "released"),
+    [
+        pytest.param(BY_ROOT + RELEASED + BY_SMTP, True, id="by-root"),
+        pytest.param(BY_US + RELEASED + BY_SMTP, True, id="by-our-account"),
+        pytest.param(b"From a@x now 1:2:3\nReturn-Path: <a>\n" + BY_ROOT + RELEASED, True, id="below-what-pipe-adds"),
+        pytest.param(BY_ROOT.replace(b"userid 0", b"userid 111") + RELEASED + BY_SMTP, False, id="by-another-account"),
+        pytest.param(BY_SMTP + RELEASED, False, id="from-another-host"),
+        pytest.param(BY_SMTP + BY_ROOT + RELEASED, False, id="released-on-another-host"),
+        pytest.param(BY_ROOT + BY_SMTP + RELEASED, False, id="forged-and-forwarded-by-root"),
+        pytest.param(RELEASED + BY_ROOT + BY_SMTP, False, id="above-the-received-fields"),
+        pytest.param(BY_ROOT + BY_SMTP, False, id="without-the-field"),
+        pytest.param(RELEASED, False, id="without-received-fields"),
+        pytest.param(b"", False, id="nothing"),
+    ],
+)
+def test_released_is_what_root_or_our_account_has_just_submitted_with_the_field_on_top(header, released):
+    assert trace.is_released(trace.telling(headers.split(header)[0]), 110) == released
