@@ -51,7 +51,7 @@ match = ["bypass.example"]
 bypass = true
 [[recipients]]
 match = ["path.example"]
-quarantine = "dir:/var/spool/spam"
+quarantine = "dir:/none/spam"
 """
 
 
@@ -139,10 +139,10 @@ def test_quarantine_comes_first_and_once_for_all_who_share_it(run):
     assert delivered.endswith(BODY)
 
 
-def test_a_store_that_this_version_has_not_defers(run):
+def test_a_store_that_cannot_be_written_to_defers_before_anything_is_delivered(run):
     status, output, sent = run("a@tagged.example", "b@path.example")
     assert (status, sent) == (75, [])
-    assert output.startswith('4.3.5 quarantine "dir:/var/spool/spam"')
+    assert output == '4.3.5 quarantine "dir:/none/spam": cannot be made: No such file or directory\n'
 
 
 @pytest.mark.parametrize("destination", ["fail75@here.example", "fail65@here.example"])
