@@ -9,8 +9,10 @@ from pf_spamfilt.verdict import Scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pf_spamfilt.envelope import Envelope
     from pf_spamfilt.filter import Filter
     from pf_spamfilt.policy import Wishes
+    from pf_spamfilt.settings import Settings
     from pf_spamfilt.spool import Message
 
 
@@ -20,7 +22,9 @@ def examine(running: "Filter", message: "Message", everybody: "list[Wishes]") ->
     Raises ScanFailed if one fails and settings do not let such a message pass.
     """
     spamc = running.settings.spamc
-    users = [None if each["bypass"] else _user(running, each.recipient) for each in everybody]
+    users = [
+        None if each["bypass"] else user_for(each.recipient, running.envelope, running.settings) for each in everybody
+    ]
     wanted = [user for user in dict.fromkeys(users) if user is not None]
     if message.in_memory:
         scans = _scan_for(running, message, wanted)
@@ -33,12 +37,11 @@ def examine(running: "Filter", message: "Message", everybody: "list[Wishes]") ->
     return [bypass if user is None else scans[user] for user in users]
 
 
-def _user(running: "Filter", recipient: bytes) -> bytes:
+def user_for(recipient: bytes, envelope: "Envelope", settings: "Settings") -> bytes:
     """Return spamc's user: with several recipients none, so that nobody's preferences hold for another."""
-    spamc = running.settings.spamc
-    if len(running.envelope.recipients) != 1 and not spamc.per_recipient:
+    if len(envelope.recipients) != 1 and not settings.spamc.per_recipient:
         return b""
-    return spamc_user(spamc.user, recipient, running.settings.recipient_delimiter)
+    return spamc_user(settings.spamc.user, recipient, settings.recipient_delimiter)
 
 
 def _scan_for(running: "Filter", message: "Message", users: list[bytes], partial: bool = False) -> dict[bytes, Scan]:

@@ -2,40 +2,19 @@
 
 import os
 import shlex
-import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
 
 import click
 
-from pf_spamfilt import examine, headers, patterns, policy, policy_keys, report, settings, spool, wishes
+from pf_spamfilt import describe, examine, headers, policy, policy_keys, report, settings, spool, wishes
+from pf_spamfilt.describe import Notes, section
 from pf_spamfilt.dispose import Disposal
 from pf_spamfilt.exits import OK, UNAVAILABLE, Ended, UsageError
 from pf_spamfilt.filter import Filter
-from pf_spamfilt.log import Log
 from pf_spamfilt.policy import Treatment
-from pf_spamfilt.process import Finished
 from pf_spamfilt.spool import Message
-
-_SHOWN_PATTERNS = 5
-
-
-class Notes(Log):
-    """A log that only remembers: which programs were run, and the lines that would have been written."""
-
-    __slots__ = ("lines", "programs")
-
-    def __init__(self) -> None:
-        self.programs: list[tuple[list[bytes], Finished]] = []
-        self.lines: list[str] = []
-
-    def child(self, argv: list[bytes], ended: Finished) -> None:
-        """Remember a program."""
-        self.programs.append((argv, ended))
-
-    def _write(self, level: int, priority: int, line: str) -> None:  # noqa: ARG002
-        self.lines.append(line)
 
 
 def run(arguments: list[str], config: str) -> int:
@@ -49,75 +28,63 @@ def run(arguments: list[str], config: str) -> int:
         if len(arguments) == 1:
             raise UsageError("a sender needs recipients")
         chosen = settings.load(source, required=bool(config))
-        _section("Settings", _describe_settings(source, chosen))
+        section("Settings", _describe_settings(source, chosen))
         return _explain(Filter(chosen, notes, record, time.monotonic()), notes, source)
     except Ended as error:
-        _section("Notes", _numbered(notes.lines))
-        _section("Outcome", [("status", _status(error)), ("log", report.printable(f"{error.code} {error.text}", 300))])
+        section("Notes", _numbered(notes.lines))
+        section("Outcome", [("status", _status(error)), ("log", report.printable(f"{error.code} {error.text}", 300))])
         return error.status
 
 
 def _explain(running: Filter, notes: Notes, source: str) -> int:
     original = running.read()
     message = spool.without_forgery(original)
-    _section("Envelope", _describe_envelope(running))
+    section("Envelope", _describe_envelope(running))
     everybody = wishes.gather(running.envelope, running.fields, running.settings, running.scan_deadline, notes)
     everybody = everybody or [policy.Wishes(b"", [("[policy]", running.settings.policy)])]
     try:
         scans = examine.examine(running, message, everybody)
     finally:
-        _section("Scan", _describe_scans(running.record, notes))
+        section("Scan", _describe_scans(running.record, notes))
     treatments = running.decide(everybody, scans)
     disposal = Disposal(running, message, treatments)
     if running.envelope.recipients:
         disposal.check()
     for treatment in treatments:
         rows = _describe_treatment(treatment, disposal.destination(treatment), source)
-        _section(f"Recipient {_address(treatment)}", rows)
+        section(f"Recipient {_address(treatment)}", rows)
     for group in policy.grouped(treatments, lambda each: (each.end, each.copy_key)):
         names = ", ".join(map(_address, group))
-        _section(f"Copy for {names}", _describe_copy(original, disposal, group))
-    _section("Notes", _numbered(notes.lines))
+        section(f"Copy for {names}", _describe_copy(original, disposal, group))
+    section("Notes", _numbered(notes.lines))
     return _describe_outcome(disposal)
 
 
 def _describe_outcome(disposal: Disposal) -> int:
     refusal = disposal.refusal()
     if not disposal.envelope.recipients:
-        _section("Outcome", [("none", "there is no recipient to deliver to")])
+        section("Outcome", [("none", "there is no recipient to deliver to")])
         return OK
     disposal.record_outcomes()
     summary = f"5.7.1 {refusal}" if refusal else report.summary(disposal.record)
     status = f"{UNAVAILABLE}: Postfix bounces the message" if refusal else "0"
-    _section("Outcome", [("status", status), ("log", summary)])
+    section("Outcome", [("status", status), ("log", summary)])
     return UNAVAILABLE if refusal else OK
 
 
-def _section(title: str, rows: "list[tuple[str, str]] | Iterator[tuple[str, str]]") -> None:
-    """Print a title and rows of a name and a text, if there are any."""
-    rows = list(rows)
-    if rows:
-        click.echo(title)
-    wrapper = textwrap.TextWrapper(100, break_long_words=False, break_on_hyphens=False)
-    indent = max([len(name) for name, _ in rows], default=0) + 4
-    for name, text in rows:
-        wrapper.initial_indent, wrapper.subsequent_indent = f"  {name}".ljust(indent), " " * indent
-        click.echo(wrapper.fill(text))
-
-
 def _describe_settings(source: str, chosen: settings.Settings) -> Iterator[tuple[str, str]]:
-    yield "file", source if os.path.exists(source) else f"{source} does not exist: the defaults"
+    yield "file", describe.settings_file(source)
     if os.geteuid() == 0:
         yield "note", "this is root: the filter's account may not be able to read all that root can"
     if chosen.note:
         yield "note", chosen.note
-    for section, keys in settings.DEFAULTS.items():
-        if section == "policy":
+    for name, keys in settings.DEFAULTS.items():
+        if name == "policy":
             continue
-        values = vars(getattr(chosen, section) if section else chosen)
+        values = vars(getattr(chosen, name) if name else chosen)
         for key, default in keys.items():
             if values[key] != default:
-                yield f"[{section}] {key}" if section else key, f"{values[key]!r} instead of {default!r}"
+                yield f"[{name}] {key}" if name else key, f"{values[key]!r} instead of {default!r}"
 
 
 def _describe_envelope(running: Filter) -> Iterator[tuple[str, str]]:
@@ -152,23 +119,12 @@ def _address(treatment: Treatment) -> str:
 def _describe_treatment(treatment: Treatment, destination: bytes, file: str) -> Iterator[tuple[str, str]]:
     """Yield every setting of a recipient that is not the default, with its source, and what they lead to."""
     wishes = treatment.wishes
-    for key, default in settings.DEFAULTS["policy"].items():
-        value, source = wishes.find(key)
-        if value != default:
-            yield key, f"{_shown(key, value)}, from {source}{f' in {file}' if source.startswith('[') else ''}"
+    for key, value, where in describe.keys(wishes):
+        if value != settings.DEFAULTS["policy"][key]:
+            yield key, describe.sourced(key, value, where, file)
     if treatment.listed:
-        which = {"both": "welcome list and the block list"}.get(treatment.listed, f"{treatment.listed} list")
-        yield "sender", f"is on the {which} of {wishes.listed_in}"
+        yield "sender", describe.standing(treatment.listed, wishes.listed_in)
     yield "decision", "; ".join(_decision(treatment, destination))
-
-
-def _shown(key: str, value: object) -> str:
-    """Return a value as it is written in the settings; of a long list only the beginning."""
-    if key not in policy.LISTS:
-        return str(value).lower() if isinstance(value, bool) else repr(value)
-    words = patterns.words(value)  # type: ignore[arg-type]
-    more = f" and {len(words) - _SHOWN_PATTERNS} more" if len(words) > _SHOWN_PATTERNS else ""
-    return f"{words[:_SHOWN_PATTERNS]}{more}"
 
 
 def _decision(treatment: Treatment, destination: bytes) -> Iterator[str]:

@@ -50,6 +50,11 @@ class Wishes:
     def __getitem__(self, key: str) -> "Any":
         return self.find(key)[0]
 
+    @property
+    def listed(self) -> str:
+        """Which list the sender is on: "welcome", "block", "both", or none."""
+        return _LISTED[self.welcome, self.blocked]
+
 
 class Treatment:
     """What becomes of the message for one recipient, after `scan`.
@@ -133,7 +138,7 @@ def decide(wishes: Wishes, scan: "Scan", may_bounce: bool) -> Treatment:
     result, verdict = Treatment(wishes, scan), scan.verdict
     if wishes["bypass"] or (verdict is None and not wishes.blocked):
         return result
-    result.listed = _LISTED[wishes.welcome, wishes.blocked]
+    result.listed = wishes.listed
     level, kill = wishes["tag2_level"], wishes["kill_level"]
     result.spam = wishes.blocked or _reaches(verdict, level)
     result.status = _reaches(verdict, wishes["tag_level"])

@@ -1,6 +1,6 @@
 """What pf-spamfilt.toml may say: keys, values, and errors that teach. Never imported for a message with fresh settings.
 
-Every error names the file, the key, and what is allowed. `problems` finds all of them, `read` raises the first.
+Every error names the file, the key, and what is allowed. `every_problem` finds all of them, `read` raises the first.
 """
 
 import difflib
@@ -109,6 +109,15 @@ def read(source: str) -> "settings.Values":
     return values
 
 
+def every_problem(source: str) -> list[str]:
+    """Return all that is wrong with the file `source`, each with its name; what is no TOML is one problem."""
+    try:
+        values = _sections(_parse(source))
+    except SettingsError as error:
+        return [error.text]
+    return [f"{source}: {problem}" for problem in problems(values)]
+
+
 def _blocks(blocks: list[dict[str, object]]) -> "settings.Blocks":
     index = patterns.index([patterns.compiled(block["match"]) for block in blocks])  # type: ignore[arg-type]
     return index, [_converted({key: block[key] for key in block if key != "match"}) for block in blocks]
@@ -128,13 +137,17 @@ def compile_file(source: str) -> str:
     target = source + settings.COMPILED_SUFFIX
     new = f"{target}.{os.getpid()}"
     data = marshal.dumps((settings.stamp(file), read(source)))  # type: ignore[arg-type]
-    with open(new, "xb") as output:
-        output.write(data)
-        os.fchmod(output.fileno(), file.st_mode & 0o644)
-        if os.geteuid() == 0:
-            os.fchown(output.fileno(), file.st_uid, file.st_gid)
-        os.fsync(output.fileno())
-    os.rename(new, target)
+    try:
+        with open(new, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
+            output.write(data)
+            if os.geteuid() == 0:
+                os.fchown(output.fileno(), file.st_uid, file.st_gid)
+            os.fchmod(output.fileno(), file.st_mode & 0o644)
+            os.fsync(output.fileno())
+        os.rename(new, target)
+    except BaseException:
+        Path(new).unlink(missing_ok=True)
+        raise
     return target
 
 

@@ -48,7 +48,7 @@ make_venv() {
         "$python" -m venv "$new" || die "$python cannot make virtual environments"
     fi
     "$new/bin/python3" -I -m pip install -q --disable-pip-version-check --no-cache-dir --no-compile "$here" ||
-        die "pip could not install pf-spamfilt with click and hatchling, from PyPI unless pip is configured otherwise:
+        die "pip could not install pf-spamfilt with click, jinja2 and hatchling, from PyPI unless pip is configured otherwise:
 see above, and README.md, Install, for machines without a way out"
     # What is left is only what the command needs; the scripts of a venv would name this folder.
     "$new/bin/python3" -I -m pip uninstall -q -y --disable-pip-version-check setuptools pip 2>/dev/null || :
@@ -58,22 +58,31 @@ see above, and README.md, Install, for machines without a way out"
 
 # An earlier version serves mail until the new one is complete; mail that meets the gap of two renames is deferred.
 place() {
-    install -d "$root/bin" "$root/share/man/man1" "$root/share/man/man5"
+    install -d "$root/bin" "$root/share/man/man1" "$root/share/man/man5" "$root/share/man/man8"
     rm -rf "$venv.old"
     [ ! -e "$venv" ] || mv "$venv" "$venv.old"
     mv "$new" "$venv"
     rm -rf "$venv.old"
     install -m 0644 "$here/man/pf-spamfilt.1" "$root/share/man/man1/pf-spamfilt.1"
     install -m 0644 "$here/man/pf-spamfilt.toml.5" "$root/share/man/man5/pf-spamfilt.toml.5"
-    install -m 0755 "$here/bin/pf-spamfilt" "$root/bin/.pf-spamfilt.new"
-    mv "$root/bin/.pf-spamfilt.new" "$root/bin/pf-spamfilt"
+    install -m 0644 "$here/man/pf-spamfilt-admin.8" "$root/share/man/man8/pf-spamfilt-admin.8"
+    for command in "$here/bin/pf-spamfilt" "$here/scripts/pf-spamfilt-admin"; do
+        name=${command##*/}
+        install -m 0755 "$command" "$root/bin/.$name.new"
+        mv "$root/bin/.$name.new" "$root/bin/$name"
+    done
+}
+
+# A command must tell an unprivileged account its version.
+ask() {
+    version=$(cd / && as_nobody "$@" --version </dev/null 2>&1) ||
+        die "an unprivileged account cannot run $*: $version
+(every folder on the way to it must be open to all: chmod a+rx)"
 }
 
 # The form for people must answer, and the one for mail must refuse an empty command line with a deferral.
 try() {
-    version=$(cd / && as_nobody "$1" --version </dev/null 2>&1) ||
-        die "an unprivileged account cannot run $1: $version
-(every folder on the way to it must be open to all: chmod a+rx)"
+    ask "$1"
     answer=$(cd / && as_nobody "$1" </dev/null 2>&1) && die "the command accepts an empty command line"
     case $answer in
     4.3.5*) ;;
@@ -89,8 +98,11 @@ umask 022
 trap 'rm -rf "$new"' EXIT
 find_python
 make_venv
-try "$new/bin/pf-spamfilt" # before it replaces one that works
+# Before they replace what works.
+ask "$new/bin/python3" -I -m pf_spamfilt.admin
+try "$new/bin/pf-spamfilt"
 place
+ask "$root/bin/pf-spamfilt-admin"
 try "$root/bin/pf-spamfilt"
-echo "installed: $version at $prefix/bin/pf-spamfilt, run by $python"
+echo "installed: $version and pf-spamfilt-admin in $prefix/bin, run by $python"
 [ "$(id -u)" = 0 ] || echo "install: not root, so it was not tried as the account that Postfix will use"

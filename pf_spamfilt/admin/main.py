@@ -1,5 +1,6 @@
 """The group of commands, its options, and the one place where errors become exit statuses."""
 
+import io
 import os
 import sys
 
@@ -38,7 +39,7 @@ More in man pf-spamfilt-admin.
     metavar="DIR",
     envvar="MAIL_CONFIG",
     default=settings.DEFAULT_FOLDER,
-    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    type=click.Path(file_okay=False, resolve_path=True),
     help=f"Postfix's configuration directory (default: $MAIL_CONFIG, or {settings.DEFAULT_FOLDER}).",
 )
 @click.option(
@@ -59,6 +60,8 @@ for module in (setup, check, compile, policy, quarantine, report):
 
 def main() -> None:
     """Run the command line; end with its status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # addresses are any bytes, and a terminal may know few characters
     color = False if os.environ.get("NO_COLOR") else None
     try:
         status = commands.main(prog_name="pf-spamfilt-admin", standalone_mode=False, color=color)

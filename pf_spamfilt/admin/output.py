@@ -23,10 +23,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Iterabl
     ends = set(right)
     out = []
     for line in lines:
-        cells = [
-            " " * (size - width(cell)) + cell if place in ends else cell + " " * (size - width(cell))
-            for place, (cell, size) in enumerate(zip(line, widths, strict=True))
-        ]
+        cells = []
+        for place, (cell, size) in enumerate(zip(line, widths, strict=True)):
+            columns = size - width(cell) + len(cell)
+            cells.append(cell.rjust(columns) if place in ends else cell.ljust(columns))
         out.append("  ".join(cells).rstrip())
     out[0] = click.style(out[0], bold=True)
     click.echo("\n".join(out))
@@ -42,8 +42,8 @@ def width(text: str) -> int:
 
 
 def as_json(value: object) -> None:
-    """Print `value` for a program."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print `value` for a program, in UTF-8; of text that was not, what cannot be told is "?"."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def counted(count: int, noun: str) -> str:
@@ -52,9 +52,12 @@ def counted(count: int, noun: str) -> str:
 
 
 class Progress:
-    """A progress bar on stderr that appears after a second, if that is a terminal: `length` steps, or bytes."""
+    """A progress bar on stderr that appears after a second, if that is a terminal: `length` steps, or bytes.
 
-    def __init__(self, label: str, length: int) -> None:
+    If `length` is None, as of what comes through a pipe, it only moves.
+    """
+
+    def __init__(self, label: str, length: int | None) -> None:
         self._label = label
         self._length = length
         self._done = 0
@@ -74,7 +77,8 @@ class Progress:
         if self._bar:
             self._bar.update(steps)
         elif time.monotonic() > self._shown_at:
-            self._bar = click.progressbar(length=self._length, label=self._label, file=sys.stderr)
+            endless = iter(int, 1) if self._length is None else None
+            self._bar = click.progressbar(endless, length=self._length, label=self._label, file=sys.stderr)
             self._bar.__enter__()
             self._bar.update(self._done)
 

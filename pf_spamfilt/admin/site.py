@@ -41,16 +41,28 @@ class Transport(NamedTuple):
     @property
     def settings_file(self) -> str:
         """What `--config` names on the filter's command line; empty: the instance's own."""
-        place = self.argv.index("--config") + 1 if "--config" in self.argv else len(self.argv)
-        return "".join(self.argv[place : place + 1])
+        first, *rest = self.argv[1:] or [""]
+        if first == "--config":
+            return "".join(rest[:1])
+        return first.removeprefix("--config=") if first.startswith("--config=") else ""
 
 
 class Site:
     """Postfix's configuration directory, and the settings file that its filter reads."""
 
     def __init__(self, directory: str, config: str = "") -> None:
-        self.directory = directory
+        self._directory = directory
         self._config = config
+
+    @functools.cached_property
+    def directory(self) -> str:
+        """Postfix's configuration directory. Raises ClickException if there is none: not every command needs one."""
+        if not Path(self._directory).is_dir():
+            raise click.ClickException(
+                f"{self._directory}: there is no such directory: install Postfix,"
+                " or name its configuration directory with -c"
+            )
+        return self._directory
 
     @functools.cached_property
     def settings_file(self) -> str:
@@ -63,15 +75,27 @@ class Site:
             named = []
         return named[0] if named else f"{self.directory}/{settings.FILE_NAME}"
 
+    def filters(self) -> list[tuple[Transport | None, str, bool]]:
+        """Return each transport with the settings file that its filter reads, and whether that is named and must exist.
+
+        Of all transports, or of the settings file that our own command line names. Without any transport there is one
+        filter, which nothing runs. Raises ClickException if there is no such directory.
+        """
+        own = f"{self.directory}/{settings.FILE_NAME}"
+        if self._config or self.transport is None:
+            return [(self.transport, self.settings_file, bool(self._config))]
+        return [(each, each.settings_file or own, bool(each.settings_file)) for each in self.transports]
+
     @functools.cached_property
     def command(self) -> str:
         """The path of the filter itself: beside this command, or where PATH has it."""
-        beside = Path(sys.argv[0]).absolute().with_name(NAME)
+        beside = Path(sys.argv[0]).resolve().with_name(NAME)
         return str(beside) if beside.is_file() else shutil.which(NAME) or f"/usr/local/bin/{NAME}"
 
     def settings(self) -> settings.Settings:
         """Return the settings. Raises SettingsError."""
-        return settings.load(self.settings_file, required=bool(self._config))
+        named = bool(self._config) or self.settings_file != f"{self.directory}/{settings.FILE_NAME}"
+        return settings.load(self.settings_file, required=named)
 
     def run(self, *words: str) -> str:
         """Run one of Postfix's commands for this instance, and return what it printed.
@@ -99,6 +123,17 @@ class Site:
     def transports(self) -> list[Transport]:
         """The entries of master.cf that have pipe(8) run the filter."""
         return [found for line in self.postconf("-M").splitlines() if (found := _transport(line))]
+
+    @functools.cached_property
+    def transport(self) -> Transport | None:
+        """The entry whose filter reads these settings, or else the first; None where there is none, or no Postfix."""
+        try:
+            found = self.transports
+            own = f"{self.directory}/{settings.FILE_NAME}"
+        except click.ClickException:
+            return None
+        matching = [each for each in found if (each.settings_file or own) == self.settings_file]
+        return next(iter(matching or found), None)
 
 
 def _transport(line: str) -> Transport | None:

@@ -1,10 +1,9 @@
 """The forms of the installed command, and its statuses: for a person at a terminal, and from a pipe."""
 
-import os
-import pty
 import subprocess
 
 import pytest
+from terminal import at_terminal
 
 from pf_spamfilt import __version__
 
@@ -41,21 +40,6 @@ def run(command, site):
         return done.returncode, done.stdout.decode()
 
     return run
-
-
-def at_terminal(command, *arguments):
-    """Run the command as a person does who has redirected nothing; return its status and what is on the screen."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(command, [str(command), *arguments])
-    screen = b""
-    try:
-        while chunk := os.read(terminal, 4096):
-            screen += chunk
-    except OSError:  # the end of a terminal on Linux
-        pass
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode()
 
 
 @pytest.mark.parametrize("separator", [(), ("--",)])

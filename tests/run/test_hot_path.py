@@ -10,7 +10,7 @@ ALLOWED = {"posix", "sys", "time", "marshal", "select", "syslog", "errno", "stat
 # Modules of ours that only a rarer path imports.
 RARE = {
     f"pf_spamfilt.{name}"
-    for name in ("cli", "explain", "notices", "notify", "policy_keys", "quarantine", "schema", "tables")
+    for name in ("cli", "describe", "explain", "notices", "notify", "policy_keys", "quarantine", "schema", "tables")
 }
 PROBE = "import sys; print(*sys.modules)"
 

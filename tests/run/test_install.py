@@ -1,6 +1,7 @@
 """make install, make uninstall, pip install: what lands where, and that it was tried before it is called done."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -12,23 +13,44 @@ import pytest
 from lab.tools import PROJECT
 
 NOBODY = 65534
-PAGES = {"pf-spamfilt": "share/man/man1/pf-spamfilt.1", "pf-spamfilt.toml": "share/man/man5/pf-spamfilt.toml.5"}
+PAGES = {
+    "pf-spamfilt": "share/man/man1/pf-spamfilt.1",
+    "pf-spamfilt.toml": "share/man/man5/pf-spamfilt.toml.5",
+    "pf-spamfilt-admin": "share/man/man8/pf-spamfilt-admin.8",
+}
+ADMIN = "pf-spamfilt-admin"
+# What an installation is made of beside the package.
+NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__")
 
 
-def make(*arguments, check=True):
+def make(*arguments, check=True, source=PROJECT, **environment):
     done = subprocess.run(
-        ["make", "-C", PROJECT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["make", "-C", source, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert not check or done.returncode == 0, done.stdout
     return done
 
 
+def unprivileged(*command):
+    """Run a command as an account that owns nothing."""
+    drop = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/", "env": {}, "capture_output": True}
+    return subprocess.run(command, stdin=subprocess.DEVNULL, **drop)
+
+
 def works(command):
     """Tell whether an unprivileged account gets an answer, and a deferral for an empty command line."""
-    drop = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "cwd": "/", "env": {}, "capture_output": True}
-    version = subprocess.run([command, "--version"], stdin=subprocess.DEVNULL, **drop)
-    empty = subprocess.run([command], stdin=subprocess.DEVNULL, **drop)
+    version, empty = unprivileged(command, "--version"), unprivileged(command)
     return version.returncode == 0 and empty.returncode == 75 and empty.stdout.startswith(b"4.3.5 ")
+
+
+def admin_works(command):
+    """Tell whether an unprivileged account is told version and help, which need no Postfix."""
+    version, described = unprivileged(command, "--version"), unprivileged(command, "policy", "--help")
+    return version.stdout.startswith(b"pf-spamfilt-admin ") and described.stdout.startswith(b"Usage: ")
 
 
 @pytest.fixture
@@ -51,16 +73,45 @@ def test_the_installed_command_works_as_an_unprivileged_account(command):
     assert works(command)
 
 
+def test_the_installed_admin_command_works_as_an_unprivileged_account(prefix):
+    assert admin_works(prefix / "bin" / ADMIN)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_admin_command_finds_the_filter_beside_itself(prefix, folder, linked):
+    called = prefix / "bin" / ADMIN
+    if linked:
+        (folder / ADMIN).symlink_to(called)
+        called = folder / ADMIN
+    code = "import sys; del sys.argv[0]; from pf_spamfilt.admin.site import Site; print(Site('/').command)"
+    done = subprocess.run(
+        [prefix / "lib/pf-spamfilt/bin/python3", "-I", "-c", code, called], capture_output=True, text=True
+    )
+    assert done.stdout == f"{prefix}/bin/pf-spamfilt\n"
+
+
+def test_a_symbolic_link_to_the_admin_command_works(prefix, folder):
+    (folder / ADMIN).symlink_to(prefix / "bin" / ADMIN)
+    assert admin_works(folder / ADMIN)
+
+
+def test_modules_in_the_working_directory_are_not_imported(prefix, folder):
+    (folder / "click.py").write_text("raise SystemExit('imported')")
+    done = subprocess.run([prefix / "bin" / ADMIN, "--version"], cwd=folder, capture_output=True, text=True)
+    assert done.stdout.startswith("pf-spamfilt-admin ")
+
+
 def test_a_symbolic_link_to_the_command_works(command, folder):
     (folder / "link").symlink_to(command)
     (folder / "again").symlink_to("link")
     assert works(folder / "again")
 
 
-def test_all_bytecode_is_compiled_as_the_account_cannot_write_it(prefix):
-    package = next((prefix / "lib/pf-spamfilt/lib").glob("python3*/site-packages/pf_spamfilt"))
-    sources = {path.stem for path in package.glob("*.py")}
-    assert {path.name.split(".")[0] for path in (package / "__pycache__").iterdir()} == sources
+@pytest.mark.parametrize("package", ["pf_spamfilt", "pf_spamfilt/admin", "click", "jinja2"])
+def test_all_bytecode_is_compiled_as_the_account_cannot_write_it(prefix, package):
+    folder = next((prefix / "lib/pf-spamfilt/lib").glob("python3*/site-packages")) / package
+    sources = {path.stem for path in folder.glob("*.py")}
+    assert {path.name.split(".")[0] for path in (folder / "__pycache__").iterdir()} == sources
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -72,6 +123,7 @@ def test_man_finds_the_page(prefix, name):
 def test_destdir_is_honoured_and_named_nowhere(folder):
     make("install", f"DESTDIR={folder}", "PREFIX=/opt/filter")
     assert works(folder / "opt/filter/bin/pf-spamfilt")
+    assert admin_works(folder / "opt/filter/bin" / ADMIN)
     named = subprocess.run(["grep", "-rlF", str(folder), folder / "opt"], capture_output=True, text=True).stdout
     assert [Path(name).name for name in named.split()] in ([], ["pyvenv.cfg"])
 
@@ -85,15 +137,35 @@ def test_installing_again_replaces_and_uninstalling_leaves_no_file(folder):
     assert [path for path in folder.rglob("*") if not path.is_dir()] == []
 
 
-def test_a_version_that_does_not_work_replaces_none_that_does(folder, prefix, tmp_path):
+def test_a_path_with_blanks_and_longer_than_a_first_line_can_be_installed_to(folder):
+    prefix = folder / "with a blank" / ("x" * 200)
+    make("install", f"PREFIX={prefix}")
+    assert works(prefix / "bin/pf-spamfilt")
+    assert admin_works(prefix / "bin" / ADMIN)
+
+
+@pytest.mark.parametrize("module", ["settings.py", "admin/main.py"])
+def test_a_version_that_does_not_work_replaces_none_that_does(folder, tmp_path, module):
     broken = tmp_path / "source"
-    subprocess.run(["git", "clone", "-q", PROJECT, broken], check=True)
+    shutil.copytree(PROJECT, broken, ignore=NOT_SOURCE)
     make("install", f"PREFIX={folder}")
-    (broken / "pf_spamfilt/settings.py").write_text("import nonsense\n")
-    done = subprocess.run(["make", "-C", broken, "install", f"PREFIX={folder}"], capture_output=True, text=True)
+    (broken / "pf_spamfilt" / module).write_text("import nonsense\n")
+    done = make("install", f"PREFIX={folder}", check=False, source=broken)
     assert done.returncode != 0
-    assert "an unprivileged account cannot run" in done.stderr
+    assert "an unprivileged account cannot run" in done.stdout
     assert works(folder / "bin/pf-spamfilt")
+    assert admin_works(folder / "bin" / ADMIN)
+
+
+def test_a_host_without_a_way_out_installs_from_a_folder(folder, prefix):
+    """As README.md says, with the interpreter that it will be installed for."""
+    interpreter = (prefix / "lib/pf-spamfilt/bin/python3").resolve()
+    subprocess.run([interpreter, "-m", "venv", folder / "venv"], check=True)
+    download = ["download", "-q", "-d", folder / "packages", "click", "jinja2", "hatchling"]
+    subprocess.run([folder / "venv/bin/pip", *download], check=True)
+    nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder / "packages"), "PIP_CONFIG_FILE": os.devnull}
+    make("install", f"PREFIX={folder}", f"PYTHON={interpreter}", **nowhere)
+    assert admin_works(folder / "bin" / ADMIN)
 
 
 def test_an_installation_that_an_unprivileged_account_cannot_reach_is_refused(folder):
@@ -119,6 +191,8 @@ def test_pip_installs_a_working_command_into_a_virtual_environment(folder, wheel
     done = subprocess.run([folder / "venv/bin/pf-spamfilt", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("pf-spamfilt ")
     assert all((folder / "venv" / page).exists() for page in PAGES.values())
+    done = subprocess.run([folder / "venv/bin" / ADMIN, "policy", "--help"], capture_output=True, text=True)
+    assert done.stdout.startswith("Usage: ")
 
 
 def test_a_virtual_environment_without_its_interpreter_defers(folder, wheel):
