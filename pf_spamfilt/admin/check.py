@@ -1,8 +1,226 @@
-"""check."""
+"""check: everything that can be wrong before mail is. Looks and tries, and changes nothing.
+
+What it finds it finds in an order: settings, Postfix, then what the filter's account can reach. A part that cannot be
+looked at is a finding, and the others are looked at nevertheless.
+"""
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
 
 import click
 
+from pf_spamfilt import __version__, settings
+from pf_spamfilt.admin.checks import flow, instance, reach, scanner, settings_file, transport
+from pf_spamfilt.admin.checks.account import Step, World, findings
+from pf_spamfilt.admin.checks.findings import (
+    ERROR,
+    OK,
+    SEVERITIES,
+    WARNING,
+    Finding,
+    error,
+    for_directory,
+    warning,
+    worst,
+)
+from pf_spamfilt.admin.checks.instance import Account, Instance
+from pf_spamfilt.admin.checks.settings_file import Said
+from pf_spamfilt.admin.output import as_json, counted, progress
+from pf_spamfilt.admin.site import Site, Transport
+from pf_spamfilt.exits import SettingsError
 
-@click.command("check")
-def command() -> None:
-    """To be written."""
+EPILOG = """\b
+Exit status:
+  0  nothing is wrong
+  1  warnings only
+  2  errors: mail would be deferred, bounced, changed, or run in circles
+
+\b
+Examples:
+  pf-spamfilt-admin check
+  pf-spamfilt-admin check --verbose
+  pf-spamfilt-admin -c /etc/postfix-in check --json
+"""
+_COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
+
+
+@click.command("check", epilog=EPILOG)
+@click.option("-v", "--verbose", is_flag=True, help="Print also what is fine.")
+@click.option("--json", "for_program", is_flag=True, help="Print JSON: all findings, also what is fine.")
+@click.pass_obj
+def command(site: Site, verbose: bool, for_program: bool) -> int:
+    """Find what is wrong before any mail does.
+
+    Looks at the settings, at main.cf and master.cf, at programs, spamd, tables and quarantines: what the filter has to
+    reach is tried as the account that its transport runs as, so start this as root. SpamAssassin is asked about two
+    test messages; nothing is delivered, nothing is changed. Each line says how bad it is, what it is about, what is
+    wrong, and what to do.
+    """
+    found = list(dict.fromkeys(look(site)))
+    with contextlib.suppress(click.ClickException):  # no such directory, which is told
+        if site.directory != settings.DEFAULT_FOLDER:
+            found = [for_directory(each, site.directory) for each in found]
+    if for_program:
+        as_json([each._asdict() for each in found])
+    else:
+        _print(found, verbose)
+    return worst(found)
+
+
+def _print(found: list[Finding], verbose: bool) -> None:
+    """Print a line for each finding, and a summary."""
+    shown = [each for each in found if verbose or each.severity != OK]
+    width = max((len(each.id) for each in shown), default=0)
+    for each in shown:
+        severity = click.style(each.severity.ljust(max(map(len, SEVERITIES))), fg=_COLOURS[each.severity])
+        end = "." if each.remedy and each.text[-1] not in "?." else ""
+        click.echo(f"{severity}  {each.id.ljust(width)}  {each.text}{end} {each.remedy}".rstrip())
+    counts = {severity: sum(each.severity == severity for each in found) for severity in SEVERITIES}
+    bad = [counted(counts[severity], severity) for severity in (ERROR, WARNING) if counts[severity]]
+    click.echo(f"{', '.join(bad) or 'Nothing is wrong'}; {counts[OK]} fine")
+
+
+class Filter(NamedTuple):
+    """The filter as one transport runs it, if there is one; the settings are None where they cannot be read."""
+
+    transport: Transport | None
+    source: str
+    required: bool
+    chosen: settings.Settings | None
+
+
+def look(site: Site) -> Iterator[Finding]:
+    """Yield everything that is found."""
+    postfix = None
+    try:
+        postfix = instance.read(site)
+    except click.ClickException as failure:
+        yield error("postfix", failure.format_message(), "Mend that first: nothing of Postfix could be looked at")
+    filters = list(_filters(site))
+    for each in filters:
+        yield from _about_settings(each, postfix)
+    if postfix:
+        yield from transport.look(postfix, site)
+        yield from flow.look(postfix)
+        yield from _about_parameters(site)
+    for each in filters:
+        yield from _as_account(site, postfix, each)
+
+
+def _filters(site: Site) -> Iterator[Filter]:
+    try:
+        found = site.filters()
+    except click.ClickException:  # no such directory, which is told
+        return
+    for used_by, source, required in found:
+        try:
+            yield Filter(used_by, source, required, settings.load(source, required))
+        except SettingsError:
+            yield Filter(used_by, source, required, None)
+
+
+def _about_settings(runs: Filter, postfix: Instance | None) -> Iterator[Finding]:
+    source, chosen = runs.source, runs.chosen
+    yield from settings_file.errors(source, runs.required)
+    yield from settings_file.about_mode(source)
+    if chosen is None:
+        return
+    yield from settings_file.surprises(source, settings_file.read(source), chosen)
+    if postfix:
+        yield from flow.about_delimiter(postfix, chosen.recipient_delimiter, source)
+    if postfix and runs.transport:
+        yield from transport.about_time(runs.transport, postfix, chosen.limits.deadline, source)
+        children = scanner.children() if scanner.is_here(chosen.spamc.servers) else 0
+        if children:
+            yield from transport.about_processes(runs.transport, postfix, chosen.spamc.timeout, children)
+
+
+def _about_parameters(site: Site) -> Iterator[Finding]:
+    """Yield what postconf(1) says of the files, and whether they are those that postdrop(1) accepts."""
+    yield from flow.about_complaints(instance.complaints(site), [each.service for each in site.transports])
+    allowed = ""
+    if site.directory != settings.DEFAULT_FOLDER:
+        with contextlib.suppress(click.ClickException):
+            names = ("alternate_config_directories", "multi_instance_directories")
+            allowed = site.run("postconf", "-c", settings.DEFAULT_FOLDER, "-x", "-h", *names)
+    yield from flow.about_directory(site.directory, allowed)
+
+
+def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[Finding]:
+    """Yield what is found as the account that this filter runs as."""
+    account, me = _account(runs.transport)
+    if os.geteuid():
+        text = f"this is {me}: what the filter's account can reach was not tried, but what {me} can"
+        yield warning("not-root", text, "Run it as root")
+    queue = postfix.main.get("queue_directory", "/") if postfix else "/"
+    world = World(account, site.directory, runs.transport.options.get("directory", queue) if runs.transport else queue)
+    if postfix and runs.transport and account:
+        yield from flow.about_submission(postfix, me, lambda table, key: _has(site, table, key))
+    steps = [*_steps_for_postfix(site, postfix, runs, me), *_steps_for_settings(runs, me)]
+    for step in progress("checking", steps):
+        yield from findings(step, world)
+
+
+def _account(used_by: Transport | None) -> tuple[Account | None, str]:
+    """Return as whom to try things, and the name; without being root, or such an account, as ourselves."""
+    if used_by and os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            return instance.account_of(used_by), used_by.user
+    try:
+        return None, pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return None, f"user id {os.geteuid()}"
+
+
+def _has(site: Site, table: str, key: str) -> bool:
+    try:
+        return site.run("postmap", "-q", key, table) != ""
+    except click.ClickException:
+        return False
+
+
+def _steps_for_postfix(site: Site, postfix: Instance | None, runs: Filter, me: str) -> Iterator[Step]:
+    path = runs.transport.argv[0] if runs.transport else site.command
+    yield partial(reach.about_filter, path, __version__, me)
+    if postfix:
+        postdrop = f"{postfix.main.get('command_directory', '')}/postdrop"
+        yield partial(reach.about_postdrop, postdrop, postfix.postdrop)
+        if runs.chosen:
+            own = postfix.main.get("sendmail_path", "")
+            yield partial(reach.about_sendmail, runs.chosen.sendmail.command[0], own)
+
+
+def _steps_for_settings(runs: Filter, me: str) -> Iterator[Step]:
+    source, chosen = runs.source, runs.chosen
+    yield reach.about_temporary
+    if chosen is None:
+        return
+    said = settings_file.read(source)
+    yield partial(reach.about_settings, source, me)
+    yield partial(reach.about_program, chosen.spamc.command, "[spamc] command", source, me)
+    yield partial(reach.about_program, chosen.sendmail.command, "[sendmail] command", source, me)
+    yield partial(scanner.look, chosen.spamc, _needs(said))
+    asked = dict.fromkeys([*chosen.tables.recipients, *said.tables()])
+    if asked:
+        yield partial(reach.about_program, chosen.tables.command, "[tables] command", source, me)
+    for name in asked:
+        yield partial(reach.about_table, name, chosen, me, name in chosen.tables.recipients)
+    for destination in said.quarantines():
+        yield partial(reach.about_store, destination, me)
+    if chosen.log.file:
+        yield partial(reach.about_log, chosen.log.file, me)
+    if chosen.log.syslog:
+        yield reach.about_syslog
+
+
+def _needs(said: Said) -> scanner.Needs:
+    levels = [value for key in ("tag_level", "tag2_level", "kill_level") for _, value in said.values(key)]
+    return scanner.Needs(
+        has_numbers=not all(isinstance(level, str) for level in levels),
+        tag2_differs=any(value != "required" for _, value in said.values("tag2_level")),
+        has_subject_tag=any(value for _, value in said.values("subject_tag")),
+    )

@@ -1,0 +1,76 @@
+"""Try things as the account that the filter runs as: in a child process that is what pipe(8) makes of a command.
+
+The child has that user and group and no others, pipe(8)'s environment and directory, and ends when it has said what it
+found. It needs nothing that the account cannot reach: our code is in its memory already.
+"""
+
+import json
+import os
+import posix
+import traceback
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, NoReturn
+
+from pf_spamfilt.admin.checks.findings import Finding, error
+from pf_spamfilt.admin.checks.instance import Account
+from pf_spamfilt.admin.site import PIPE_ENVIRONMENT
+
+Step = Callable[[], Iterable[Finding]]
+
+
+class World(NamedTuple):
+    """What pipe(8) gives a command: account (None: whoever we are), Postfix's configuration, working directory."""
+
+    account: Account | None
+    configuration: str
+    directory: str
+
+
+def findings(step: Step, world: World) -> list[Finding]:
+    """Return what `step` finds as that account, in that world; if it breaks, that is a finding."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        _run(step, world, writer)
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    if not said:
+        return [error("check", "a check was ended before it could say what it found", "Run it again")]
+    return [Finding(*each) for each in json.loads(said)]
+
+
+def _run(step: Step, world: World, writer: int) -> NoReturn:
+    """Be the child: whatever happens, never go back into the parent's code."""
+    status = 1
+    try:
+        with open(writer, "w", encoding="utf-8") as stream:
+            json.dump(_found(step, world), stream)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        posix._exit(status)
+
+
+def _found(step: Step, world: World) -> list[Finding]:
+    try:
+        _become(world)
+        return list(step())
+    except Exception as failure:
+        text = f"{type(failure).__name__}: {failure}: a fault of pf-spamfilt-admin, or of this host"
+        return [error("check", text, "Report it, with the settings")]
+
+
+def _become(world: World) -> None:
+    """Take on account, environment and directory. Raises OSError."""
+    posix.environ.clear()
+    given = PIPE_ENVIRONMENT | {"MAIL_CONFIG": world.configuration}
+    posix.environ.update({os.fsencode(name): os.fsencode(value) for name, value in given.items()})
+    if world.account:
+        os.setgroups([])
+        os.setgid(world.account.gid)
+        os.setuid(world.account.uid)
+    os.chdir(world.directory)
