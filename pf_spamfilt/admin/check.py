@@ -6,7 +6,6 @@ looked at is a finding, and the others are looked at nevertheless.
 
 import contextlib
 import os
-import pwd
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -14,8 +13,9 @@ from typing import NamedTuple
 import click
 
 from pf_spamfilt import __version__, settings
+from pf_spamfilt.admin import account
+from pf_spamfilt.admin.account import World
 from pf_spamfilt.admin.checks import flow, instance, reach, scanner, settings_file, transport
-from pf_spamfilt.admin.checks.account import Step, World, findings
 from pf_spamfilt.admin.checks.findings import (
     ERROR,
     OK,
@@ -27,8 +27,9 @@ from pf_spamfilt.admin.checks.findings import (
     warning,
     worst,
 )
-from pf_spamfilt.admin.checks.instance import Account, Instance
+from pf_spamfilt.admin.checks.instance import Instance
 from pf_spamfilt.admin.checks.settings_file import Said
+from pf_spamfilt.admin.checks.steps import Step, findings
 from pf_spamfilt.admin.output import as_json, counted, progress
 from pf_spamfilt.admin.site import Site, Transport
 from pf_spamfilt.exits import SettingsError
@@ -152,28 +153,18 @@ def _about_parameters(site: Site) -> Iterator[Finding]:
 
 def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[Finding]:
     """Yield what is found as the account that this filter runs as."""
-    account, me = _account(runs.transport)
+    found = account.usable(runs.transport)
+    me = runs.transport.user if runs.transport and found else account.own_name()
     if os.geteuid():
         text = f"this is {me}: what the filter's account can reach was not tried, but what {me} can"
         yield warning("not-root", text, "Run it as root")
     queue = postfix.main.get("queue_directory", "/") if postfix else "/"
-    world = World(account, site.directory, runs.transport.options.get("directory", queue) if runs.transport else queue)
-    if postfix and runs.transport and account:
+    world = World(found, site.directory, runs.transport.options.get("directory", queue) if runs.transport else queue)
+    if postfix and runs.transport and found:
         yield from flow.about_submission(postfix, me, lambda table, key: _has(site, table, key))
     steps = [*_steps_for_postfix(site, postfix, runs, me), *_steps_for_settings(runs, me)]
     for step in progress("checking", steps):
         yield from findings(step, world)
-
-
-def _account(used_by: Transport | None) -> tuple[Account | None, str]:
-    """Return as whom to try things, and the name; without being root, or such an account, as ourselves."""
-    if used_by and os.geteuid() == 0:
-        with contextlib.suppress(KeyError):
-            return instance.account_of(used_by), used_by.user
-    try:
-        return None, pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return None, f"user id {os.geteuid()}"
 
 
 def _has(site: Site, table: str, key: str) -> bool:

@@ -4,18 +4,16 @@ Settings and tables are read as the filter reads them: by its own code and, if t
 it may not read is an error here, too.
 """
 
-import grp
 import os
-import posix
-import pwd
 import time
 from collections.abc import Iterable, Iterator
 
 import click
 
 from pf_spamfilt import describe, examine, headers, patterns, policy, report, settings, wishes
+from pf_spamfilt.admin import account
 from pf_spamfilt.admin.output import as_json
-from pf_spamfilt.admin.site import PIPE_ENVIRONMENT, Site, identity
+from pf_spamfilt.admin.site import Site
 from pf_spamfilt.envelope import Envelope, expand
 from pf_spamfilt.exits import Deferred, Ended
 from pf_spamfilt.policy import Wishes
@@ -46,17 +44,17 @@ def command(
     """
     envelope, fields = _envelope(sender, recipients), _from(claimed)
     notes = describe.Notes()
-    account = _act_as_filter(site)
-    chosen, everybody = _gather(site, envelope, fields, notes, account)
+    me = _act_as_filter(site)
+    chosen, everybody = _gather(site, envelope, fields, notes, me)
     for line in filter(None, [chosen.note, *notes.lines]):
         click.echo(f"Note: {line}", err=True)
     found = [Found(each, envelope, chosen) for each in everybody]
     source = site.settings_file
     if for_program:
         file = source if os.path.exists(source) else None
-        as_json({"settings": file, "account": account, "recipients": [each.for_program() for each in found]})
+        as_json({"settings": file, "account": me, "recipients": [each.for_program() for each in found]})
         return
-    _print_section("Settings", [("file", describe.settings_file(source)), ("asked as", account)])
+    _print_section("Settings", [("file", describe.settings_file(source)), ("asked as", me)])
     for each in found:
         _print_section(f"Recipient {report.printable(each.wishes.recipient)}", each.rows(everything))
 
@@ -77,14 +75,14 @@ def _from(claimed: str) -> list[bytes]:
 
 
 def _gather(
-    site: Site, envelope: Envelope, fields: list[bytes], notes: describe.Notes, account: str
+    site: Site, envelope: Envelope, fields: list[bytes], notes: describe.Notes, me: str
 ) -> tuple[settings.Settings, list[Wishes]]:
     try:
         chosen = site.settings()
         deadline = time.monotonic() + chosen.limits.deadline
         return chosen, wishes.gather(envelope, fields, chosen, deadline, notes)
     except Ended as error:
-        raise click.ClickException(f"{error.text}\nThis was asked as {account}.") from None
+        raise click.ClickException(f"{error.text}\nThis was asked as {me}.") from None
 
 
 class Found:
@@ -135,27 +133,13 @@ def _act_as_filter(site: Site) -> str:
 
     Who is not root stays who he is, but for the environment.
     """
-    folder, account = os.fsencode(site.directory), identity(site.transport)
-    if account:
-        os.chdir(site.setting("queue_directory"))
-        group = account["group"]
-        os.setgroups(account["extra_groups"])
-        os.setgid(grp.getgrnam(group).gr_gid if isinstance(group, str) else group)
-        os.setuid(account["user"])
+    found, directory = account.usable(site.transport), "."
+    if found:
+        directory = site.setting("queue_directory")
     elif os.geteuid() == 0:
         click.echo("Note: asked as root: the filter's account may not be able to read all that root can", err=True)
-    # What the programs that we start get; os.environ would be a copy.
-    posix.environ.clear()
-    posix.environ.update({os.fsencode(key): os.fsencode(value) for key, value in PIPE_ENVIRONMENT.items()})
-    posix.environ[b"MAIL_CONFIG"] = folder
-    return _name(os.geteuid())
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    account.become(account.World(found, site.directory, directory))
+    return account.own_name()
 
 
 def _text(address: bytes) -> str:

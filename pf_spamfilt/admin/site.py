@@ -2,21 +2,17 @@
 
 import functools
 import os
-import pwd
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from pf_spamfilt import settings
 
 NAME = "pf-spamfilt"
-# What pipe(8) gives a command, beside MAIL_CONFIG.
-PIPE_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -145,17 +141,3 @@ def _transport(line: str) -> Transport | None:
     argv = after.split()
     options = dict(word.partition("=")[::2] for word in before.split() if not word.startswith("-"))
     return Transport(words[0], words[6], options, argv) if argv and Path(argv[0]).name == NAME else None
-
-
-def identity(transport: Transport | None) -> Mapping[str, Any]:
-    """Return how subprocess.run starts a program as pipe(8) would: its account, without further groups.
-
-    Empty if this is not root, or the account does not exist: then the program runs as whoever we are.
-    """
-    if transport is None or os.geteuid() != 0:
-        return {}
-    try:
-        account = pwd.getpwnam(transport.user)
-    except KeyError:
-        return {}
-    return {"user": account.pw_uid, "group": transport.group or account.pw_gid, "extra_groups": []}

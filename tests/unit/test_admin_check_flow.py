@@ -2,9 +2,10 @@
 
 import pytest
 
+from pf_spamfilt.admin.account import Account
 from pf_spamfilt.admin.checks import flow, instance
 from pf_spamfilt.admin.checks.findings import ERROR, OK, WARNING
-from pf_spamfilt.admin.checks.instance import Account, Instance
+from pf_spamfilt.admin.checks.instance import Instance
 from pf_spamfilt.admin.site import Transport
 
 ENTRIES = """\

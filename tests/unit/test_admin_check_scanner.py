@@ -6,11 +6,11 @@ import posix
 import pytest
 
 from pf_spamfilt import spool, verdict
+from pf_spamfilt.admin.account import Account, World
 from pf_spamfilt.admin.checks import scanner
-from pf_spamfilt.admin.checks.account import World, findings
 from pf_spamfilt.admin.checks.findings import ERROR, OK, WARNING, ok
-from pf_spamfilt.admin.checks.instance import Account
 from pf_spamfilt.admin.checks.scanner import Needs
+from pf_spamfilt.admin.checks.steps import findings
 from pf_spamfilt.verdict import HAM, SPAM, Scan
 
 BODY = b"\nText.\n"

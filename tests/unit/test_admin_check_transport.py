@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+from pf_spamfilt.admin.account import Account
 from pf_spamfilt.admin.checks import instance, transport
 from pf_spamfilt.admin.checks.findings import ERROR, OK, WARNING, for_directory, warning, worst
-from pf_spamfilt.admin.checks.instance import Account, Instance
+from pf_spamfilt.admin.checks.instance import Instance
 from pf_spamfilt.admin.site import Transport
 
 ARGV = ["/usr/local/bin/pf-spamfilt", "--", "${sender}", "${recipient}"]

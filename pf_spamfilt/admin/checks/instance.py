@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pf_spamfilt.admin.account import Account
 from pf_spamfilt.admin.site import Site, Transport
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -28,13 +29,6 @@ class Service(NamedTuple):
     def key(self) -> str:
         """Its name for postconf -M and -P."""
         return f"{self.name}/{self.kind}"
-
-
-class Account(NamedTuple):
-    """User and group that a command runs as."""
-
-    uid: int
-    gid: int
 
 
 class Instance(NamedTuple):
@@ -122,19 +116,6 @@ def _group(name: str) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         return -1
-
-
-def account_of(transport: Transport) -> Account:
-    """Return user and group of `user=`. Raises KeyError with what there is not, and the command that makes it."""
-    try:
-        user = pwd.getpwnam(transport.user)
-    except KeyError:
-        make = "useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin"
-        raise KeyError(f"there is no account {transport.user}", f"{make} {transport.user}") from None
-    try:
-        return Account(user.pw_uid, grp.getgrnam(transport.group).gr_gid if transport.group else user.pw_gid)
-    except KeyError:
-        raise KeyError(f"there is no group {transport.group}", f"groupadd --system {transport.group}") from None
 
 
 def seconds(text: str, unit: str = "s") -> int:

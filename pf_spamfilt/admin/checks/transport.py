@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator, Mapping
 
+from pf_spamfilt.admin.account import Account, account_of
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
-from pf_spamfilt.admin.checks.instance import Account, Instance, Service, account_of, seconds
+from pf_spamfilt.admin.checks.instance import Instance, Service, seconds
 from pf_spamfilt.admin.site import Site, Transport
 
 SETUP = "Run: pf-spamfilt-admin setup"

@@ -9,21 +9,12 @@ import os
 import posix
 import traceback
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
+from pf_spamfilt.admin.account import World, become
 from pf_spamfilt.admin.checks.findings import Finding, error
-from pf_spamfilt.admin.checks.instance import Account
-from pf_spamfilt.admin.site import PIPE_ENVIRONMENT
 
 Step = Callable[[], Iterable[Finding]]
-
-
-class World(NamedTuple):
-    """What pipe(8) gives a command: account (None: whoever we are), Postfix's configuration, working directory."""
-
-    account: Account | None
-    configuration: str
-    directory: str
 
 
 def findings(step: Step, world: World) -> list[Finding]:
@@ -57,20 +48,8 @@ def _run(step: Step, world: World, writer: int) -> NoReturn:
 
 def _found(step: Step, world: World) -> list[Finding]:
     try:
-        _become(world)
+        become(world)
         return list(step())
     except Exception as failure:
         text = f"{type(failure).__name__}: {failure}: a fault of pf-spamfilt-admin, or of this host"
         return [error("check", text, "Report it, with the settings")]
-
-
-def _become(world: World) -> None:
-    """Take on account, environment and directory. Raises OSError."""
-    posix.environ.clear()
-    given = PIPE_ENVIRONMENT | {"MAIL_CONFIG": world.configuration}
-    posix.environ.update({os.fsencode(name): os.fsencode(value) for name, value in given.items()})
-    if world.account:
-        os.setgroups([])
-        os.setgid(world.account.gid)
-        os.setuid(world.account.uid)
-    os.chdir(world.directory)

@@ -1,0 +1,71 @@
+"""The account that the filter runs as, and how this process becomes what pipe(8) makes of a command."""
+
+import grp
+import os
+import posix
+import pwd
+from typing import NamedTuple
+
+from pf_spamfilt.admin.site import Transport
+
+# What pipe(8) gives a command, beside MAIL_CONFIG.
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
+
+
+class Account(NamedTuple):
+    """User and group that a command runs as."""
+
+    uid: int
+    gid: int
+
+
+class World(NamedTuple):
+    """What pipe(8) gives a command: account (None: whoever we are), Postfix's configuration, working directory."""
+
+    account: Account | None
+    configuration: str
+    directory: str
+
+
+def account_of(transport: Transport) -> Account:
+    """Return user and group of `user=`. Raises KeyError with what there is not, and the command that makes it."""
+    try:
+        user = pwd.getpwnam(transport.user)
+    except KeyError:
+        make = "useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin"
+        raise KeyError(f"there is no account {transport.user}", f"{make} {transport.user}") from None
+    try:
+        return Account(user.pw_uid, grp.getgrnam(transport.group).gr_gid if transport.group else user.pw_gid)
+    except KeyError:
+        raise KeyError(f"there is no group {transport.group}", f"groupadd --system {transport.group}") from None
+
+
+def usable(transport: Transport | None) -> Account | None:
+    """Return the transport's account if this process can become it: root can, where the account exists."""
+    if transport is None or os.geteuid():
+        return None
+    try:
+        return account_of(transport)
+    except KeyError:
+        return None
+
+
+def own_name() -> str:
+    """Return the name of the account that this process is."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user id {os.geteuid()}"
+
+
+def become(world: World) -> None:
+    """Take on account, environment and directory, for good. Raises OSError."""
+    # What the programs that we start get; os.environ would be a copy.
+    posix.environ.clear()
+    given = _ENVIRONMENT | {"MAIL_CONFIG": world.configuration}
+    posix.environ.update({os.fsencode(name): os.fsencode(value) for name, value in given.items()})
+    if world.account:
+        os.setgroups([])
+        os.setgid(world.account.gid)
+        os.setuid(world.account.uid)
+    os.chdir(world.directory)
