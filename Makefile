@@ -6,7 +6,7 @@ PYTHON =
 VENV = .venv
 DEBS = postfix spamd spamc
 # What only the tests need: the kinds of Postfix tables, and servers for them.
-TEST_DEBS = man-db postfix-lmdb postfix-pcre postfix-sqlite postfix-pgsql postfix-ldap sqlite3 postgresql slapd ldap-utils
+TEST_DEBS = man-db postfix-lmdb postfix-pcre postfix-sqlite postfix-pgsql postfix-ldap sqlite3 postgresql slapd ldap-utils chromium chromium-driver systemd-journal-remote strace
 
 .PHONY: help
 help: ## list the targets
@@ -19,8 +19,9 @@ install: ## install below PREFIX (/usr/local), in DESTDIR if given
 .PHONY: uninstall
 uninstall: ## remove what `make install` put below PREFIX
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.new' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.old'
-	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt' '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt-admin'
 	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/pf-spamfilt.1' '$(DESTDIR)$(PREFIX)/share/man/man5/pf-spamfilt.toml.5'
+	rm -f '$(DESTDIR)$(PREFIX)/share/man/man8/pf-spamfilt-admin.8'
 
 .PHONY: demo
 demo: packages ## send mail through a private Postfix and spamd, and show what comes out

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import amavis, large, machine, memory, startup, tables, throughput
+from bench import amavis, large, log_report, machine, memory, quarantine_list, startup, tables, throughput
 from bench.meter import own_group
 from bench.report import Progress, Section, as_markdown, as_text
 from bench.scene import MESSAGE, Scene, stock_rules
@@ -21,6 +21,8 @@ BENCHMARKS: dict[str, Callable[[Scene], Section]] = {
     "tables": tables.measure,
     "memory": memory.measure,
     "large": large.measure,
+    "report": log_report.measure,
+    "quarantine": quarantine_list.measure,
 }
 ROUNDS, QUICK_ROUNDS = 12, 3
 

@@ -75,7 +75,9 @@ def printable(text: bytes | str, limit: int = 200) -> str:
     """Make `text` one line of at most `limit` printable characters; what cannot be shown becomes "?"."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    line = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else "?" for char in line)
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

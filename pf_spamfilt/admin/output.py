@@ -1,6 +1,8 @@
 """How all commands of pf-spamfilt-admin speak: tables for people, JSON for programs, progress on a terminal."""
 
+import functools
 import json
+import re
 import sys
 import time
 import unicodedata
@@ -12,33 +14,40 @@ import click
 
 Item = TypeVar("Item")
 _WIDE = ("W", "F")
+# Those before are one column wide.
+_UNUSUAL = re.compile("[^\0-\u02ff]")
 # A bar is worth its line only where somebody waits, in seconds.
 _PATIENCE = 1.0
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> None:
     """Print rows in columns as wide as their content; the columns numbered in `right` are set right."""
-    lines = [headings, *rows]
-    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    columns = zip(headings, *rows, strict=True)
     ends = set(right)
-    out = []
-    for line in lines:
-        cells = []
-        for place, (cell, size) in enumerate(zip(line, widths, strict=True)):
-            columns = size - width(cell) + len(cell)
-            cells.append(cell.rjust(columns) if place in ends else cell.ljust(columns))
-        out.append("  ".join(cells).rstrip())
+    padded = [_padded(column, place in ends) for place, column in enumerate(columns)]
+    out = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
     out[0] = click.style(out[0], bold=True)
     click.echo("\n".join(out))
+
+
+def _padded(column: Sequence[str], is_right: bool) -> list[str]:
+    widths = list(map(width, column))
+    most = max(widths)
+    blanks = [" " * (most - taken) for taken in widths]
+    return list(map(str.__add__, blanks, column) if is_right else map(str.__add__, column, blanks))
 
 
 def width(text: str) -> int:
     """Return how many columns of a terminal `text` takes."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in _WIDE else 1 for char in text
-    )
+    return len(text) + sum(map(_surplus, _UNUSUAL.findall(text)))
+
+
+@functools.cache
+def _surplus(char: str) -> int:
+    """Return how many columns more than one a character takes."""
+    return -1 if unicodedata.combining(char) else unicodedata.east_asian_width(char) in _WIDE
 
 
 def as_json(value: object) -> None:
