@@ -35,9 +35,9 @@ for name in os.listdir(folder):
 FIELDS = """\
 X-Quarantine-ID: <{name}>
 X-Envelope-From: <offers{number}@news{part}.example>
+X-Quarantine-User: user{part}@example.com
 X-Envelope-To: <user{part}@example.com>,
 \t<user{number}@example.com>
-X-Quarantine-User: user{part}@example.com
 X-Spam-Checker-Version: SpamAssassin 4.0.1 on mx1.example.com
 X-Spam-Flag: YES
 X-Spam-Level: ***************

@@ -1,12 +1,13 @@
 """A private spamd on a loopback port, with a handful of rules of its own instead of SpamAssassin's thousands.
 
 A message scores what its X-Test-Score field asks for (one of SCORES); the GTUBE test scores 1000; all else 0.
-It never asks DNS or another network service (-L), never learns, and reads no preferences of the host's
+It never asks DNS or another network service (-L), learns only inside `learning`, and reads no preferences of the host's
 accounts. Failures are LabErrors that show the end of spamd's log.
 """
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.tools import ENVIRONMENT, LabError, free_port, tail, wait_until
+from lab.tools import ENVIRONMENT, LabError, free_port, run, tail, wait_until
 
 SCORES = (-5, 1, 3, 4, 6, 8, 12, 20)
 ACCOUNT = "nobody"
@@ -45,6 +46,8 @@ class Spamd:
         self.children = children
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._local_cf = local_cf
+        self._options: list[str] = []
         self._make_directories()
         self.configure(local_cf)
 
@@ -67,7 +70,7 @@ class Spamd:
     def forget_preferences(self) -> None:
         """Take away the preferences of all users."""
         shutil.rmtree(self.directory / "users")
-        (self.directory / "users").mkdir()
+        self._make_writable("users")
 
     def start(self) -> None:
         """Start it and return when it answers; does nothing when it runs already."""
@@ -98,6 +101,35 @@ class Spamd:
         finally:
             self._signal(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def learning(self) -> Iterator[None]:
+        """Have it learn what it is told to, inside the with block: a Bayes database for each user, see learned()."""
+        self._restart(["--allow-tell"], self._local_cf + "use_bayes 1\nbayes_auto_learn 0\n")
+        try:
+            yield
+        finally:
+            self._restart([], self._local_cf)
+
+    def learned(self, user: str) -> tuple[int, int]:
+        """Return how many messages it has learned for a user as spam, and as ham."""
+        database = self.directory / "users" / user / "bayes"
+        if not Path(f"{database}_toks").exists():
+            return 0, 0
+        shown = run([
+            "sa-learn", f"--configpath={self.directory}/rules", f"--siteconfigpath={self.directory}/site",
+            f"--dbpath={database}", "--dump", "magic",
+        ])  # fmt: skip
+        spam, ham = (re.search(rf"(\d+)\s+\d+\s+non-token data: {name}\n", shown) for name in ("nspam", "nham"))
+        if not spam or not ham:
+            raise LabError(f"sa-learn --dump magic: {shown}")
+        return int(spam[1]), int(ham[1])
+
+    def _restart(self, options: list[str], local_cf: str) -> None:
+        self.stop()
+        self._options = options
+        self.configure(local_cf)
+        self.start()
+
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until it answers a PING."""
         if not wait_until(lambda: self._ended() or self._answers(), timeout, pause=0.05) or self._ended():
@@ -111,7 +143,7 @@ class Spamd:
             f"--helper-home-dir={place}/home",
             f"--configpath={place}/rules", f"--siteconfigpath={place}/site",
             f"--virtual-config-dir={place}/users/%u",
-            f"--min-children={self.children}", f"--max-children={self.children}",
+            f"--min-children={self.children}", f"--max-children={self.children}", *self._options,
         ]  # fmt: skip
 
     def _signal(self, number: signal.Signals) -> None:
@@ -151,13 +183,18 @@ class Spamd:
             return False
 
     def _make_directories(self) -> None:
-        for name in ("rules", "site", "users", "home", "log"):
+        for name in ("rules", "site"):
             (self.directory / name).mkdir(parents=True)
-        for name in ("home", "log"):
-            shutil.chown(self.directory / name, ACCOUNT)
+        for name in ("users", "home", "log"):
+            self._make_writable(name)
         for file in Path("/etc/spamassassin").glob("*.pre"):
             shutil.copy(file, self.directory / "site")
         (self.directory / "rules" / "lab.cf").write_text(rules(), encoding="utf-8")
+
+    def _make_writable(self, name: str) -> None:
+        """Make a directory that spamd can write to."""
+        (self.directory / name).mkdir()
+        shutil.chown(self.directory / name, ACCOUNT)
 
 
 def rules() -> str:

@@ -9,6 +9,7 @@ import posix
 from pf_spamfilt import headers, policy, reinject, report, spool, tagging, trace
 from pf_spamfilt.envelope import NULL_SENDER, expand
 from pf_spamfilt.exits import Ended, Rejected
+from pf_spamfilt.settings import STORES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class Disposal:
         self.message = message
         self.treatments = treatments
         self.log = running.log
+        self.deadline = running.deadline
         self._undo: list[Undo] = []
-        self._deadline = running.deadline
         self._feeder = running.feeder
 
     def dispose(self) -> str:
@@ -73,7 +74,7 @@ class Disposal:
 
     def submit(self, message: "Message", sender: bytes, recipients: list[bytes]) -> None:
         """Give a message to sendmail."""
-        reinject.submit(message, self.argv(sender, recipients), self._deadline, self.log)
+        reinject.submit(message, self.argv(sender, recipients), self.deadline, self.log)
 
     def argv(self, sender: bytes, recipients: list[bytes]) -> list[bytes]:
         """Return the command line of sendmail."""
@@ -105,8 +106,9 @@ class Disposal:
         return [treatment for treatment in self.treatments if treatment.handled and treatment.wishes["quarantine"]]
 
     def _quarantine(self) -> None:
-        """Keep what is handled, one copy for all who share a destination."""
-        for group in policy.grouped(self._kept(), self.destination):
+        """Keep what is handled, one copy for all who share a destination: first what can be taken out again."""
+        groups = policy.grouped(self._kept(), self.destination)
+        for group in sorted(groups, key=lambda group: not group[0].wishes["quarantine"].startswith(STORES)):
             from pf_spamfilt import quarantine
 
             destination = self.destination(group[0])

@@ -5,7 +5,7 @@ In a store of this host, or sent to an address.
 
 import posix
 
-from pf_spamfilt import headers, spool, tagging
+from pf_spamfilt import headers, process, spool, tagging
 from pf_spamfilt.envelope import NULL_SENDER
 from pf_spamfilt.exits import Deferred, Rejected
 from pf_spamfilt.settings import STORES
@@ -43,7 +43,8 @@ def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> 
     if wishes["quarantine"].startswith(STORES):
         from pf_spamfilt import stores
 
-        undo = stores.keep(wishes["quarantine"], kept, name, wishes["quarantine_name"])
+        process.hold_signals()  # from here on it is there, and must be known to be
+        undo = stores.keep(wishes["quarantine"], kept, name, wishes["quarantine_name"], disposal.deadline)
     else:
         _send(disposal, kept, destination)
     kept.close()
@@ -66,7 +67,7 @@ def _marks(name: str, sender: bytes, group: "list[Treatment]", end: bytes) -> li
     return [
         b"X-Quarantine-ID: <" + name.encode() + b">" + end,
         b"X-Envelope-From: <" + sender + b">" + end,
-        b"X-Envelope-To: " + (b"," + end + b"\t").join(recipients) + end,
         *([b"X-Quarantine-User: " + user + end] if user else []),
+        b"X-Envelope-To: " + (b"," + end + b"\t").join(recipients) + end,
         *[field for field in scanned if headers.is_spam_field(field)],
     ]

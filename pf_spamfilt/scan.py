@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What spamc's exit statuses mean (spamc.c, libspamc.c: sysexits, with -x; 70 is what connect(2) on a missing socket
 # becomes), and those with which spamd was not reached.
-_FAULTS = {
+FAULTS = {
     64: "did not understand its command line",
     65: "got an answer that it did not understand",
     68: "cannot find the host of spamd",
@@ -31,7 +31,7 @@ _FAULTS = {
     77: "is not allowed to connect to spamd",
     78: "found its configuration wrong",
 }
-_UNREACHED_STATUSES = (68, 69, 70, 74, 75, 77)
+UNREACHED_STATUSES = (68, 69, 70, 74, 75, 77)
 # SpamAssassin adds a report and, with report_safe, a second header; more than this is no answer.
 _ROOM = 1 << 20
 # With several servers a dead one must not cost what spamc's three attempts, and connect(2), would wait.
@@ -70,11 +70,11 @@ def _command(spamc: "Spamc", server: str, user: bytes, patience: int) -> list[by
     argv += [b"-x", b"-E", b"-s", b"%d" % min(spamc.max_size + _ROOM, MAX_SIZE), b"-t", b"%d" % patience]
     if len(spamc.servers) > 1:
         argv += _FAILOVER
-    argv += _address(server)
+    argv += address_options(server)
     return [*argv, b"--username=" + user] if user else argv
 
 
-def _address(server: str) -> list[bytes]:
+def address_options(server: str) -> list[bytes]:
     """Return spamc's options for "/socket", "host", "host:port", "[address]:port"; none for its own default."""
     if not server or server.startswith("/"):
         return [b"-U", server.encode()] if server else []
@@ -116,6 +116,6 @@ def _ask(
 
 
 def _fault(ended: process.Finished) -> ScanFailed:
-    what = _FAULTS.get(ended.status) or report.ending(ended.status)
-    code = UNREACHED if ended.status in _UNREACHED_STATUSES else "4.3.0"
+    what = FAULTS.get(ended.status) or report.ending(ended.status)
+    code = UNREACHED if ended.status in UNREACHED_STATUSES else "4.3.0"
     return ScanFailed(f"spamc {what}{report.quote(ended.said)}", code)

@@ -29,7 +29,11 @@ MAILDIR, MBOX, DIR = STORES
 # second is Postfix's stale_lock_time.
 PATIENCE = 20.0
 STALE = 500
+# How long an mbox is waited for to take a message out of it again, in seconds.
+_PATIENCE_TO_UNDO = 1.0
 _LOCK_MARK = b"pf-spamfilt"
+# How much of an mbox's new message is written down, to know it by: more than the id on its top.
+_START = 200
 _FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _NEW_FILE = posix.O_RDWR | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _CHUNK = 1 << 20
@@ -40,12 +44,13 @@ def check(destination: str) -> None:
     _store(destination).check()
 
 
-def keep(destination: str, message: "Message", name: str, template: str) -> "Undo":
+def keep(destination: str, message: "Message", name: str, template: str, deadline: float) -> "Undo":
     """Store a message in `destination` under its id `name`; return what takes it out again. Raises Ended.
 
-    `template` makes the file's name in a folder: see file_name.
+    `template` makes the file's name in a folder: see file_name. Past `deadline`, a time.monotonic(), nothing is waited
+    for. What is returned may raise Ended or OSError: then the message is still there.
     """
-    return _store(destination).keep(message, name, template)
+    return _store(destination).keep(message, name, template, deadline)
 
 
 def file_name(template: str, name: str, digest: str, seconds: float) -> str:
@@ -71,9 +76,10 @@ class Store:
         where = "" if path == self.path else f"{path.decode('utf-8', 'replace')} "
         return SettingsError(f'quarantine "{self.destination}": {where}{what}')
 
-    def failed(self, error: OSError) -> Deferred:
+    def failed(self, error: OSError, path: bytes = b"") -> Deferred:
         """Return the error for what the system refuses."""
-        return system_error(f'quarantine "{self.destination}"', error)
+        where = "" if path in (b"", self.path) else f": {path.decode('utf-8', 'replace')}"
+        return system_error(f'quarantine "{self.destination}"{where}', error)
 
     def open_folder(self, path: bytes, make: bool = False) -> int:
         """Open a folder that nobody but us and root can write to; `make` it if it is not there. Raises Ended."""
@@ -84,7 +90,7 @@ class Store:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR) and _exists(path):
                 raise self.refuse("is a symbolic link or no folder: name the folder itself", path) from None
-            raise self.failed(error) from None
+            raise self.failed(error, path) from None
         try:
             self.check_owner(posix.fstat(fd), path)
         except SettingsError:
@@ -103,20 +109,19 @@ class Store:
     def check_folder(self, path: bytes, make: bool = False) -> None:
         """Raise Ended if nothing could be stored in a folder; with `make` it may be still to make."""
         try:
-            place = path if not make or _exists(path) else path.rpartition(b"/")[0] or b"/"
+            place = path if not make or _exists(path) else _parent(path)
             if place == path:
-                posix.close(self.open_folder(path))
-            if not posix.access(place, posix.W_OK | posix.X_OK):
-                reason = posix.strerror(errno.EACCES if _exists(place) else errno.ENOENT)
+                _close(self.open_folder(path))
+            if reason := _why_not(place, posix.W_OK | posix.X_OK):
                 raise self.refuse(reason if place == path else f"cannot be made: {reason}", path)
         except OSError as error:
-            raise self.failed(error) from None
+            raise self.failed(error, path) from None
 
     def check(self) -> None:
         """Raise Ended if a message could not be kept."""
         raise NotImplementedError
 
-    def keep(self, message: "Message", name: str, template: str) -> "Undo":
+    def keep(self, message: "Message", name: str, template: str, deadline: float) -> "Undo":
         """Store a message; return what takes it out again. Raises Ended."""
         raise NotImplementedError
 
@@ -128,51 +133,91 @@ class Folder(Store):
         """Raise Ended if a message could not be kept."""
         self.check_folder(self.path, make=True)
 
-    def keep(self, message: "Message", name: str, template: str) -> "Undo":
+    def keep(self, message: "Message", name: str, template: str, deadline: float) -> "Undo":  # noqa: ARG002
         """Store a message under the name that `template` makes, with the id after it where that is taken."""
         folder = self.open_folder(self.path, make=True)
-        digest = _body_digest(message) if "%b" in template else ""
-        target = file_name(template, name, digest, time.time()).encode("utf-8", "surrogateescape")
-        return self.place(message, (folder, b"." + name.encode()), (folder, target), name)
+        try:
+            digest = _body_digest(message) if "%b" in template else ""
+            target = file_name(template, name, digest, time.time()).encode("utf-8", "surrogateescape")
+            self.sync_parent(self.path)
+            return self.place(message, (folder, b"." + name.encode()), (folder, target), self.path)
+        finally:
+            _close(folder)
 
-    def place(self, message: "Message", temporary: tuple[int, bytes], final: tuple[int, bytes], name: str) -> "Undo":
-        """Write a file under a temporary name, then give it its final one; each is an open folder and a name."""
+    def place(self, message: "Message", temporary: tuple[int, bytes], final: tuple[int, bytes], path: bytes) -> "Undo":
+        """Write a file under a temporary name, then give it its final one; each is an open folder and a name.
+
+        `path` is that of the final one's folder.
+        """
         try:
             fd = posix.open(temporary[1], _NEW_FILE, 0o600, dir_fd=temporary[0])
             try:
-                _copy(message.fd, fd)
-                posix.fsync(fd)
-                posix.close(fd)
-                final = _link(temporary, final, name.encode())
+                _fill(fd, message.fd)
+                written = _identity(temporary[1], temporary[0])
+                name = self.link(temporary, final)
             finally:
                 _remove(*temporary)
             try:
                 posix.fsync(final[0])
             except OSError:
-                _remove(*final)
+                _remove(final[0], name)
                 raise
         except OSError as error:
             raise self.failed(error) from None
-        return lambda: _remove(*final)
+        return lambda: _take_out(path + b"/" + name, written)
+
+    def link(self, temporary: tuple[int, bytes], final: tuple[int, bytes]) -> bytes:
+        """Give a file its final name, which no file loses by it; return that. Raises OSError."""
+        for name in (final[1], final[1] + b"-" + temporary[1].lstrip(b".")):
+            try:
+                posix.link(temporary[1], name, src_dir_fd=temporary[0], dst_dir_fd=final[0])
+            except FileExistsError:
+                continue
+            except PermissionError:  # we could write there: it is not the permissions
+                raise self.refuse("is on a file system without hard links: choose another", self.path) from None
+            return name
+        raise FileExistsError(errno.EEXIST, posix.strerror(errno.EEXIST))
+
+    def sync_parent(self, path: bytes) -> None:
+        """See to it that the name of a folder is on disk: who made it may have been killed before that. Raises Ended.
+
+        A parent that we may not read is not ours to make folders in: a person did that.
+        """
+        try:
+            _sync_folder(_parent(path))
+        except PermissionError:
+            pass
+        except OSError as error:
+            raise self.failed(error) from None
 
 
 class Maildir(Folder):
     """`maildir:`: as any mail program and server reads it."""
 
+    parts = (b"/tmp", b"/new", b"/cur")
+
     def check(self) -> None:
         """Raise Ended if a message could not be kept."""
         self.check_folder(self.path, make=True)
         if _exists(self.path):
-            for part in (b"tmp", b"new"):
-                self.check_folder(self.path + b"/" + part, make=True)
+            for part in self.parts:
+                self.check_folder(self.path + part, make=True)
 
-    def keep(self, message: "Message", name: str, template: str) -> "Undo":  # noqa: ARG002
+    def keep(self, message: "Message", name: str, template: str, deadline: float) -> "Undo":  # noqa: ARG002
         """Store a message in `new`, by way of `tmp`."""
-        posix.close(self.open_folder(self.path, make=True))
-        tmp, new, _ = [self.open_folder(self.path + b"/" + part, make=True) for part in (b"tmp", b"new", b"cur")]
         host = posix.uname().nodename.replace("/", "\\057").replace(":", "\\072")
         target = f"{int(time.time())}.{name}.{host}".encode()
-        return self.place(message, (tmp, target), (new, target), name)
+        folders: list[int] = []
+        try:
+            for part in (b"", *self.parts):
+                folders.append(self.open_folder(self.path + part, make=True))
+            _, tmp, new, _ = folders
+            for folder in (self.path, self.path + b"/new"):
+                self.sync_parent(folder)
+            return self.place(message, (tmp, target), (new, target), self.path + b"/new")
+        finally:
+            for fd in folders:
+                _close(fd)
 
 
 class Mbox(Store):
@@ -182,10 +227,13 @@ class Mbox(Store):
         """Raise Ended if a message could not be kept."""
         self.check_folder(self.folder)
         try:
-            file = posix.stat(self.path, follow_symlinks=False)
-        except OSError:
-            return
-        self.check_file(file)
+            self.check_file(posix.stat(self.path, follow_symlinks=False))
+            if reason := _why_not(self.path, posix.R_OK | posix.W_OK):
+                raise self.refuse(reason, self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self.failed(error) from None
 
     def check_file(self, file: posix.stat_result) -> None:
         """Raise SettingsError if this is not a file of ours alone."""
@@ -193,65 +241,88 @@ class Mbox(Store):
             raise self.refuse("is not a plain file with one name", self.path)
         self.check_owner(file, self.path)
 
-    def keep(self, message: "Message", name: str, template: str) -> "Undo":  # noqa: ARG002
+    def keep(self, message: "Message", name: str, template: str, deadline: float) -> "Undo":  # noqa: ARG002
         """Append a message; what was written of it is taken back if that fails."""
         entry = _entry(message)
         try:
-            with locked(self.destination) as lock:
-                before = posix.fstat(lock.fd).st_size
-                gap = _gap(lock.fd, before)
-                length = len(gap) + posix.fstat(entry).st_size
-                lock.announce(before, length)
-                _append(lock.fd, before, gap, entry)
+            with locked(self.destination, deadline) as lock:
+                added = lock.append(entry)
         except OSError as error:
             raise self.failed(error) from None
         finally:
-            posix.close(entry)
-        return lambda: self._take_back(before, length)
+            _close(entry)
+        return lambda: self._take_back(added)
 
-    def _take_back(self, before: int, length: int) -> None:
+    def _take_back(self, added: "Added") -> None:
         """Take out the last message, if nothing has come after it."""
-        with locked(self.destination) as lock:
-            if posix.fstat(lock.fd).st_size == before + length:
-                posix.ftruncate(lock.fd, before)
+        with locked(self.destination, time.monotonic() + _PATIENCE_TO_UNDO) as lock:
+            if posix.fstat(lock.fd).st_size == added.size + added.length and added.begins(lock.fd):
+                posix.ftruncate(lock.fd, added.size)
 
     @property
     def folder(self) -> bytes:
         """The folder that the file is in."""
-        return self.path.rpartition(b"/")[0] or b"/"
+        return _parent(self.path)
 
 
-def locked(destination: str) -> "Lock":
+class Added:
+    """What is added to an mbox of `size` bytes: so many bytes, of which `start` holds the first."""
+
+    def __init__(self, size: int, length: int, start: bytes) -> None:
+        self.size = size
+        self.length = length
+        self.start = start
+
+    def begins(self, fd: int) -> bool:
+        """Tell whether this is what comes after the first `size` bytes of a file, as far as there is any."""
+        return self.start.startswith(posix.pread(fd, len(self.start), self.size))
+
+    def cut_off(self, fd: int) -> None:
+        """Take out what there is of it, if that is not all: but not if other messages follow, or the file was changed.
+
+        Raises OSError.
+        """
+        now = posix.fstat(fd).st_size
+        is_part = self.size < now < self.size + self.length and self.begins(fd)
+        if is_part and b"\nFrom " not in posix.pread(fd, now - self.size, self.size + len(self.start) - 1):
+            posix.ftruncate(fd, self.size)
+            posix.fsync(fd)
+
+
+def locked(destination: str, deadline: float = float("inf")) -> "Lock":
     """Return the lock of an mbox, for a `with` block: nobody else changes the file inside it. Raises Ended.
 
-    What a writer that was killed left half written is taken out first.
+    What a writer that was killed left half written is taken out first. The file must be opened and closed nowhere else
+    inside the block: that would end the lock. It is waited for until `deadline`, a time.monotonic(), at the latest.
     """
     store = _store(destination)
     assert isinstance(store, Mbox)
-    return Lock(store)
+    return Lock(store, deadline)
 
 
 class Lock:
     """An mbox under both locks that mail programs use, fcntl(2) and PATH.lock; `fd` is the file, open to append.
 
-    The first one ends with its process. So whoever has it knows that a PATH.lock of ours is a dead process's, and
-    finds in it how long the file was, and how much was to be added.
+    The first one ends with its process. So whoever has it knows that a PATH.lock of this host's filters is a dead
+    process's, and finds in it what was to be added. Neither is held while the other is waited for: most programs take
+    them the other way round.
     """
 
-    def __init__(self, store: Mbox) -> None:
+    def __init__(self, store: Mbox, deadline: float) -> None:
         self.fd = -1
         self._store = store
-        self._path = store.path
         self._name = store.path + b".lock"
         self._new_name = self._name + b".new"
-        self._until = time.monotonic() + PATIENCE
+        self._until = min(time.monotonic() + PATIENCE, deadline)
+        self._mark = b"%b %b" % (_LOCK_MARK, posix.uname().nodename.encode("utf-8", "surrogateescape"))
+        self._is_half_done = False
 
     def __enter__(self) -> "Lock":
-        posix.close(self._store.open_folder(self._store.folder))
         try:
-            self._lock()
-            while not self._lock_name():
-                self._wait("is locked by another program: see who holds it, or remove its .lock")
+            _close(self._store.open_folder(self._store.folder))
+            while not (self._lock() and self._lock_name()):
+                self._close()
+                self._wait()
         except OSError as error:
             self._close()
             raise self._store.failed(error) from None
@@ -261,48 +332,70 @@ class Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _remove(None, self._name)
+        _remove(None, self._new_name)
+        if not self._is_half_done:
+            _remove(None, self._name)
         self._close()
 
-    def announce(self, size: int, length: int) -> None:
-        """Say, safe on disk, that `length` bytes are added to a file of `size` bytes."""
-        self._write_name(b"%d %d" % (size, length))
+    def append(self, entry: int) -> Added:
+        """Append the message in the file `entry`, to the disk, and return what was added.
+
+        If it raises OSError, the mbox is as it was; or at least PATH.lock stays, and the next who takes the lock mends
+        it.
+        """
+        before = posix.fstat(self.fd).st_size
+        gap = _gap(self.fd, before)
+        added = Added(before, len(gap) + posix.fstat(entry).st_size, gap + posix.pread(entry, _START, 0))
+        self._announce(added)
+        self._is_half_done = True
+        try:
+            _write(self.fd, gap)
+            _copy(entry, self.fd)
+            posix.fsync(self.fd)
+        except BaseException:
+            posix.ftruncate(self.fd, before)
+            posix.fsync(self.fd)
+            self._is_half_done = False
+            raise
+        self._is_half_done = False
+        return added
+
+    def _announce(self, added: Added) -> None:
+        """Write down, safe on disk, what is to be added."""
+        self._write_name(b"%d %d\n%b" % (added.size, added.length, added.start))
         posix.rename(self._new_name, self._name)
         _sync_folder(self._store.folder)
 
-    def _lock(self) -> None:
-        """Open the file and take its fcntl lock; again, if it was replaced meanwhile."""
-        while True:
-            flags = (
-                posix.O_RDWR | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK
-            )
-            self.fd = posix.open(self._path, flags, 0o600)
-            self._store.check_file(posix.fstat(self.fd))
-            while not self._try_lock():
-                self._wait("is locked by another program")
-            if _exists(self._path) and posix.stat(self._path).st_ino == posix.fstat(self.fd).st_ino:
-                return
-            self._close()
-
-    def _try_lock(self) -> bool:
+    def _lock(self) -> bool:
+        """Open the file and take its fcntl lock; tell whether that worked, and this is still the file."""
+        flags = posix.O_RDWR | posix.O_APPEND | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC | posix.O_NONBLOCK
+        self.fd = posix.open(self._store.path, flags, 0o600)
+        file = posix.fstat(self.fd)
+        self._store.check_file(file)
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return posix.stat(self._store.path).st_ino == file.st_ino
+        except FileNotFoundError:
+            return False
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
             raise
-        return True
 
     def _lock_name(self) -> bool:
-        """Make PATH.lock; one that a dead process has left is taken away, with what that has left in the file."""
-        self._write_name(b"")
+        """Make PATH.lock, and tell whether that worked; one that nobody needs any more is taken away."""
+        try:
+            self._write_name(b"")
+            return self._link_name()
+        finally:
+            _remove(None, self._new_name)
+
+    def _link_name(self) -> bool:
         try:
             posix.link(self._new_name, self._name)
         except FileExistsError:
             self._repair()
             return False
-        finally:
-            _remove(None, self._new_name)
         return True
 
     def _write_name(self, text: bytes) -> None:
@@ -310,41 +403,50 @@ class Lock:
         _remove(None, self._new_name)
         fd = posix.open(self._new_name, _NEW_FILE, 0o600)
         try:
-            _write(fd, b"%b %d %b\n" % (_LOCK_MARK, posix.getpid(), text))
+            _write(fd, b"%b %d %b" % (self._mark, posix.getpid(), text))
             posix.fsync(fd)
         finally:
             posix.close(fd)
 
     def _repair(self) -> None:
+        """Take away a PATH.lock of a dead process, with what that has left in the file, or one that is forgotten."""
         try:
-            with open(self._name, "rb") as file:
-                words = file.read(200).split()
-            age = time.time() - posix.stat(self._name).st_mtime
+            text = self._read_name()
+            age = time.time() - posix.stat(self._name, follow_symlinks=False).st_mtime
         except FileNotFoundError:
             return
-        if words[:1] != [_LOCK_MARK] and age < STALE:
+        line, _, start = text.partition(b"\n")
+        words = line.split()
+        if words[:2] != self._mark.split() and age < STALE:
             return
-        if len(words) == 4:
-            _cut_off(self.fd, int(words[2]), int(words[3]))
+        if words[:1] == [_LOCK_MARK] and len(words) == 5:
+            Added(int(words[3]), int(words[4]), start).cut_off(self.fd)
         posix.unlink(self._name)
 
-    def _wait(self, what: str) -> None:
+    def _read_name(self) -> bytes:
+        """Return what is in PATH.lock; nothing if it cannot be read, as Postfix's own. Raises FileNotFoundError."""
+        fd = -1
+        try:
+            fd = posix.open(self._name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
+            return posix.read(fd, 4096)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return b""
+        finally:
+            if fd >= 0:
+                _close(fd)
+
+    def _wait(self) -> None:
         if time.monotonic() > self._until:
+            what = "is locked by another program: see who holds it, or remove its .lock if nobody does"
             raise Deferred(f'quarantine "{self._store.destination}": {what}')
         time.sleep(0.05)
 
     def _close(self) -> None:
         if self.fd >= 0:
-            posix.close(self.fd)
+            _close(self.fd)
         self.fd = -1
-
-
-def _cut_off(fd: int, size: int, length: int) -> None:
-    """Take out what a writer left of `length` bytes after the first `size`, unless more messages follow it."""
-    now = posix.fstat(fd).st_size
-    if size < now < size + length and b"\nFrom " not in posix.pread(fd, now - size, size)[1:]:
-        posix.ftruncate(fd, size)
-        posix.fsync(fd)
 
 
 def _entry(message: "Message") -> int:
@@ -366,17 +468,6 @@ def _gap(fd: int, size: int) -> bytes:
     return b"" if end in (b"", b"\n\n") else b"\n" if end.endswith(b"\n") else b"\n\n"
 
 
-def _append(fd: int, before: int, gap: bytes, entry: int) -> None:
-    """Append an entry to a file of `before` bytes, to the disk; or raise OSError, and it is as it was."""
-    try:
-        _write(fd, gap)
-        _copy(entry, fd)
-        posix.fsync(fd)
-    except BaseException:
-        posix.ftruncate(fd, before)
-        raise
-
-
 def _copy(source: int, target: int) -> None:
     """Write all of the file `source`, from its start, to `target`. Raises OSError."""
     place = 0
@@ -391,15 +482,30 @@ def _write(fd: int, data: bytes) -> None:
         view = view[posix.write(fd, view) :]
 
 
-def _link(temporary: tuple[int, bytes], final: tuple[int, bytes], name: bytes) -> tuple[int, bytes]:
-    """Give a file its final name, which no file loses by it; return what it is."""
-    for target in (final[1], final[1] + b"-" + name):
-        try:
-            posix.link(temporary[1], target, src_dir_fd=temporary[0], dst_dir_fd=final[0])
-        except FileExistsError:
-            continue
-        return final[0], target
-    raise FileExistsError(errno.EEXIST, posix.strerror(errno.EEXIST))
+def _fill(fd: int, source: int) -> None:
+    """Write all of the file `source` to a new file, to the disk, and close that. Raises OSError."""
+    try:
+        _copy(source, fd)
+        posix.fsync(fd)
+    except BaseException:
+        _close(fd)
+        raise
+    posix.close(fd)
+
+
+def _identity(path: bytes, folder: int | None = None) -> tuple[int, ...]:
+    """Return what only one file has that was ever here: an inode's number comes again. Raises OSError."""
+    file = posix.stat(path, dir_fd=folder, follow_symlinks=False)
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
+
+
+def _take_out(path: bytes, identity: tuple[int, ...]) -> None:
+    """Remove a file, unless another one has its name by now. Raises OSError."""
+    try:
+        if _identity(path) == identity:
+            posix.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def _remove(folder: int | None, name: bytes) -> None:
@@ -407,6 +513,27 @@ def _remove(folder: int | None, name: bytes) -> None:
         posix.unlink(name, dir_fd=folder)
     except OSError:
         pass
+
+
+def _close(fd: int) -> None:
+    """Close a file in which nothing waits to be written."""
+    try:
+        posix.close(fd)
+    except OSError:
+        pass
+
+
+def _parent(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0] or b"/"
+
+
+def _why_not(path: bytes, mode: int) -> str:
+    """Return why we have no access to what should be there; empty if we have."""
+    if posix.access(path, mode):
+        return ""
+    if not _exists(path):
+        return posix.strerror(errno.ENOENT)
+    return posix.strerror(errno.EROFS if posix.statvfs(path).f_flag & posix.ST_RDONLY else errno.EACCES)
 
 
 def _exists(path: bytes) -> bool:
@@ -422,8 +549,7 @@ def _make_folder(path: bytes) -> None:
     try:
         posix.mkdir(path, 0o700)
     except FileExistsError:  # another filter was faster
-        return
-    _sync_folder(path.rpartition(b"/")[0] or b"/")
+        pass
 
 
 def _sync_folder(path: bytes) -> None:

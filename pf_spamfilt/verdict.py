@@ -122,6 +122,11 @@ def _is_wrapped(rest: bytes, original: bytes) -> bool:
     return b"x-spam-type=original" in header and _is_same_message(*headers.split(attached), original)
 
 
+def told(status: bytes) -> dict[str, str]:
+    """Return what the field X-Spam-Status assigns: score or hits, required, tests and more, as printed."""
+    return _assignments(_words(headers.value_of(status).decode("utf-8", "replace")))
+
+
 def _read_status(spam: bool, fields: list[bytes]) -> Verdict:
     """Read X-Spam-Status, as SpamAssassin writes it by default; the user's preferences may have removed it."""
     for field in fields:

@@ -6,10 +6,11 @@ import mailbox
 import os
 import signal
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pf_spamfilt import spool, stores
@@ -18,6 +19,8 @@ from pf_spamfilt.exits import Deferred, Ended, SettingsError
 MESSAGE = b"Subject: x\n\nFrom me\n>From you\nno From here\n"
 ID = "4cDR2f5x-01234567"
 TEMPLATE = "spam-%b-%i-%n"
+FOREVER = float("inf")
+HOST = os.uname().nodename
 KINDS = ["dir", "maildir", "mbox"]
 
 
@@ -28,7 +31,7 @@ def folder(tmp_path):
 
 
 def keep(destination, message=MESSAGE, name=ID, template=TEMPLATE):
-    return stores.keep(str(destination), spool.from_bytes(message), name, template)
+    return stores.keep(str(destination), spool.from_bytes(message), name, template, FOREVER)
 
 
 def files(path):
@@ -71,6 +74,7 @@ def test_mbox_is_one(folder):
     assert list(map(unquoted, entries(folder / "spam"))) == [MESSAGE + b"%d\n" % number for number in range(3)]
 
 
+@settings(deadline=None)
 @given(
     messages=st.lists(st.lists(st.sampled_from([b"From ", b">", b"\n", b"\r\n", b"a", b"\0", b"\xff"])).map(b"".join))
 )
@@ -196,7 +200,7 @@ def test_folder_that_is_not_ours_alone_is_refused(folder, store, wrong):
 
 @pytest.mark.parametrize("part", ["tmp", "new"])
 def test_maildir_with_a_part_that_is_a_link_is_refused(folder, part):
-    stores.keep(f"maildir:{folder}/spam", spool.from_bytes(MESSAGE), ID, TEMPLATE)
+    keep(f"maildir:{folder}/spam")
     for file in files(folder):
         file.unlink()
     (folder / "spam" / part).rmdir()
@@ -302,16 +306,28 @@ def test_mbox_that_was_replaced_while_it_was_waited_for_gets_the_message(folder,
     assert len(entries(folder / "old")) == 1
 
 
-@pytest.mark.parametrize("cut", [1, 30, 60, 100])
-def test_what_a_killed_writer_left_in_an_mbox_is_taken_out(folder, cut):
+def abandon(box, size, length, start, host=HOST):
+    """Leave a lock file as a filter does that is killed while it adds a message of this length."""
+    lock = box.with_name(box.name + ".lock")
+    lock.write_bytes(f"pf-spamfilt {host} 1 {size} {length}\n".encode() + start[:200])
+    return lock
+
+
+@pytest.mark.parametrize("end", [b"", b"x", b"x\n", b"x\n\n"])
+@pytest.mark.parametrize("cut", [1, 2, 3, 30, 60, 300, -1])
+def test_what_a_killed_writer_left_in_an_mbox_is_taken_out(folder, end, cut):
+    """Whatever the file ended with before."""
     box = folder / "spam"
-    keep(f"mbox:{box}")
-    whole = box.read_bytes()
-    box.write_bytes(whole + (whole + b"x" * 100)[:cut])
-    (folder / "spam.lock").write_text(f"pf-spamfilt 1 {len(whole)} {len(whole) + 100}\n")
+    box.write_bytes(end)
+    box.chmod(0o600)
+    keep(f"mbox:{box}", MESSAGE + b"y" * 300)
+    added = box.read_bytes()[len(end) :]
+    box.write_bytes(end + added[:cut])
+    abandon(box, len(end), len(added), added)
     keep(f"mbox:{box}", MESSAGE, "second")
-    assert box.read_bytes().startswith(whole + b"From MAILER-DAEMON")
-    assert len(entries(box)) == 2
+    assert box.read_bytes().count(b"From MAILER-DAEMON") == 1
+    assert box.read_bytes().startswith(end)
+    assert files(folder) == [box]
 
 
 @pytest.mark.parametrize("more", [b"", b"From somebody else\n\n"])
@@ -321,10 +337,156 @@ def test_what_is_whole_or_anothers_stays_in_an_mbox(folder, more):
     keep(f"mbox:{box}")
     first = box.stat().st_size
     keep(f"mbox:{box}")
+    added = box.read_bytes()[first:]
+    abandon(box, first, len(added) + (1000 if more else 0), added)
     with box.open("ab") as file:
         file.write(more)
-    length = box.stat().st_size - first + (1000 if more else 0)
-    (folder / "spam.lock").write_text(f"pf-spamfilt 1 {first} {length}\n")
     before = box.read_bytes()
     keep(f"mbox:{box}")
     assert box.read_bytes().startswith(before)
+
+
+def test_mbox_that_was_changed_after_its_writer_was_killed_loses_nothing(folder):
+    """A mail program took a message out: what the lock file says is in the middle of another one now."""
+    box = folder / "spam"
+    keep(f"mbox:{box}", MESSAGE + b"y" * 300)
+    before = box.read_bytes()
+    abandon(box, 100, 1000, b"From MAILER-DAEMON now\nX-Quarantine-ID: <x>\n")
+    keep(f"mbox:{box}", MESSAGE, "second")
+    assert box.read_bytes().startswith(before)
+
+
+def test_numbers_in_another_programs_forgotten_lock_file_mean_nothing(folder):
+    box = folder / "spam"
+    keep(f"mbox:{box}", MESSAGE + b"y" * 300)
+    before = box.read_bytes()
+    (folder / "spam.lock").write_bytes(b"1 2 3 100 1000\n" + before[100:300])
+    os.utime(folder / "spam.lock", (1, 1))
+    keep(f"mbox:{box}", MESSAGE, "second")
+    assert box.read_bytes().startswith(before)
+
+
+def test_lock_of_a_filter_on_another_host_is_waited_for(folder, patience):
+    """Over NFS it may still write: whether its process is dead cannot be seen from here."""
+    box = folder / "spam"
+    keep(f"mbox:{box}")
+    whole = box.read_bytes()
+    box.write_bytes(whole + whole[:60])
+    abandon(box, len(whole), len(whole), whole, "other-host")
+    with pytest.raises(Deferred, match="is locked by another program"):
+        keep(f"mbox:{box}")
+    assert box.read_bytes() == whole + whole[:60]
+
+
+def test_the_other_lock_is_free_while_one_is_waited_for(folder, monkeypatch):
+    """Most programs take the lock file first: neither would ever get both."""
+    box, lock, seen = folder / "spam", folder / "spam.lock", []
+    lock.write_text("123\n")
+
+    def sleep(_):
+        if (child := os.fork()) == 0:
+            with box.open("r+b") as file:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os._exit(0)
+        seen.append(os.waitpid(child, 0)[1])
+        lock.unlink()
+
+    monkeypatch.setattr(stores.time, "sleep", sleep)
+    keep(f"mbox:{box}")
+    assert seen == [0]
+
+
+def test_lock_file_that_is_a_fifo_is_waited_for_and_not_read_for_ever(folder, patience):
+    os.mkfifo(folder / "spam.lock")
+    with pytest.raises(Deferred, match="is locked by another program"):
+        keep(f"mbox:{folder}/spam")
+
+
+def test_lock_is_not_waited_for_past_the_deadline(folder, monkeypatch):
+    (folder / "spam.lock").write_text("123\n")
+    monkeypatch.setattr(stores.time, "sleep", lambda _: pytest.fail("it waits"))
+    with pytest.raises(Deferred, match="is locked by another program"):
+        stores.keep(f"mbox:{folder}/spam", spool.from_bytes(MESSAGE), ID, TEMPLATE, 0)
+
+
+def test_message_that_cannot_be_taken_out_again_is_told_of(folder, monkeypatch):
+    undo = keep(f"mbox:{folder}/spam")
+    (folder / "spam.lock").write_text("123\n")
+    with pytest.raises(Deferred, match="is locked by another program"):
+        undo()
+    assert len(entries(folder / "spam")) == 1
+
+
+def test_file_that_has_got_the_name_of_one_that_is_taken_out_stays(folder):
+    """It was removed by a person, and another message with the same name kept: its file has the same inode, too."""
+    undo = keep(f"dir:{folder}/spam", MESSAGE, "first", "name")
+    (folder / "spam/name").unlink()
+    keep(f"dir:{folder}/spam", MESSAGE, "second", "name")
+    undo()
+    assert files(folder) == [folder / "spam/name"]
+
+
+def test_message_in_an_mbox_that_is_as_long_as_one_that_is_taken_out_stays(folder):
+    box = folder / "spam"
+    undo = keep(f"mbox:{box}", b"X-Quarantine-ID: <a>\n\n")
+    box.write_bytes(b"")
+    keep(f"mbox:{box}", b"X-Quarantine-ID: <b>\n\n")
+    undo()
+    assert len(entries(box)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_file_stays_open(folder, kind):
+    """Otherwise a message for a thousand recipients with a thousand stores could never be kept."""
+    before = os.listdir("/proc/self/fd")
+    message = spool.from_bytes(MESSAGE)
+    undo = stores.keep(f"{kind}:{folder}/spam", message, ID, TEMPLATE, FOREVER)
+    undo()
+    message.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def as_nobody(act):
+    """Do something as an account without privileges in a child, and return what Ended it raised said."""
+    read_end, write_end = os.pipe()
+    if (child := os.fork()) == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            act()
+        except Ended as error:
+            os.write(write_end, f"{error.code} {error.text}".encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    os.waitpid(child, 0)
+    with open(read_end) as file:
+        return file.read()
+
+
+@pytest.fixture
+def nobodys():
+    """A folder of an account without privileges, where it can come."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        os.chown(name, 65534, 65534)
+        yield Path(name)
+
+
+def test_lock_file_that_we_may_not_read_is_waited_for(nobodys, patience):
+    """Postfix makes its own with mode 0."""
+    (nobodys / "spam.lock").touch(0)
+    assert "4.3.0" in as_nobody(lambda: keep(f"mbox:{nobodys}/spam"))
+    assert "is locked by another program" in as_nobody(lambda: keep(f"mbox:{nobodys}/spam"))
+
+
+def test_mbox_that_we_may_not_write_is_found_before_anything_is_kept(nobodys):
+    (nobodys / "spam").touch(0o600)
+    assert "Permission denied" in as_nobody(lambda: stores.check(f"mbox:{nobodys}/spam"))
+
+
+@pytest.mark.parametrize("part", ["tmp", "new", "cur"])
+def test_part_of_a_maildir_that_we_may_not_write_is_found_before_anything_is_kept(nobodys, part):
+    assert as_nobody(lambda: keep(f"maildir:{nobodys}")) == ""
+    os.chown(nobodys / part, 0, 0)
+    assert f"{part}: Permission denied" in as_nobody(lambda: stores.check(f"maildir:{nobodys}"))
