@@ -133,12 +133,12 @@ def _act_as_filter(site: Site) -> str:
 
     Who is not root stays who he is, but for the environment.
     """
-    found, directory = account.usable(site.transport), "."
+    found, configuration, directory = account.usable(site.transport), site.directory, "."
     if found:
         directory = site.setting("queue_directory")
     elif os.geteuid() == 0:
         click.echo("Note: asked as root: the filter's account may not be able to read all that root can", err=True)
-    account.become(account.World(found, site.directory, directory))
+    account.become(account.World(found, configuration, directory))
     return account.own_name()
 
 

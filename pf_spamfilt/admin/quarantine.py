@@ -15,11 +15,12 @@ from typing import Any
 import click
 
 from pf_spamfilt import settings
-from pf_spamfilt.admin import handing, output, selection, showing, vault
+from pf_spamfilt.admin import output
+from pf_spamfilt.admin.keeping import handing, selection, showing, vault
+from pf_spamfilt.admin.keeping.selection import Selection, selecting
+from pf_spamfilt.admin.keeping.vault import Entry, Store
 from pf_spamfilt.admin.moments import Moment
-from pf_spamfilt.admin.selection import Selection, selecting
 from pf_spamfilt.admin.site import Site
-from pf_spamfilt.admin.vault import Entry, Store
 from pf_spamfilt.exits import Ended
 from pf_spamfilt.process import encode
 from pf_spamfilt.report import printable

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import click
 
-from pf_spamfilt.admin import logsource, output, prometheus, report_text, writing
-from pf_spamfilt.admin.figures import figures
-from pf_spamfilt.admin.loglines import Foreign, Reader, Unreadable
-from pf_spamfilt.admin.logsource import Source
+from pf_spamfilt.admin import output
 from pf_spamfilt.admin.moments import ALLOWED, Moment, MomentType
+from pf_spamfilt.admin.reports import prometheus, source, text, writing
+from pf_spamfilt.admin.reports.figures import figures
+from pf_spamfilt.admin.reports.lines import Foreign, Reader, Unreadable
+from pf_spamfilt.admin.reports.source import Source
+from pf_spamfilt.admin.reports.tally import Tally
 from pf_spamfilt.admin.site import Site
-from pf_spamfilt.admin.tally import Tally
 from pf_spamfilt.exits import Ended
 from pf_spamfilt.report import printable
 
@@ -75,13 +76,13 @@ def command(
     if as_json:
         output.as_json(found)
     if html:
-        from pf_spamfilt.admin import report_html  # with Jinja2, which the rest does without
+        from pf_spamfilt.admin.reports.html import page  # with Jinja2, which the rest does without
 
-        writing.replace(html, report_html.page(found))
+        writing.replace(html, page(found))
     if metrics:
         writing.replace(metrics, prometheus.text(count.tally, count.unreadable), _READABLE)
     if not (as_json or html or metrics):
-        report_text.show(found)
+        text.show(found)
 
 
 class Span:
@@ -97,12 +98,12 @@ class Span:
 
 def _sources(site: Site, files: Sequence[str], journal: bool, span: Span) -> list[Source]:
     if files:
-        return [logsource.of_file(path) for path in files]
+        return [source.of_file(path) for path in files]
     if journal:
-        return [logsource.of_journal(span.since, span.until)]
-    source = logsource.default(_own_file(site), span.since, span.until)
-    click.echo(f"reading {source.name}", err=True)
-    return [source]
+        return [source.of_journal(span.since, span.until)]
+    found = source.default(_own_file(site), span.since, span.until)
+    click.echo(f"reading {found.name}", err=True)
+    return [found]
 
 
 def _own_file(site: Site) -> str:

@@ -13,9 +13,9 @@ import time
 import click
 
 from pf_spamfilt import scan, spool
-from pf_spamfilt.admin import mastercf, setup_install, setup_removal, setup_steps
 from pf_spamfilt.admin.output import counted
-from pf_spamfilt.admin.setup_install import ACCOUNT, PROCESSES, TRANSPORT, Wishes
+from pf_spamfilt.admin.setups import install, mastercf, removal, step
+from pf_spamfilt.admin.setups.install import ACCOUNT, PROCESSES, TRANSPORT, Wishes
 from pf_spamfilt.admin.site import Site
 from pf_spamfilt.describe import Notes
 from pf_spamfilt.exits import Ended
@@ -95,13 +95,13 @@ def command(
 
 
 def _set_up(site: Site, wishes: Wishes, do_it: bool) -> int:
-    master, steps = setup_install.plan(site, wishes)
+    master, steps = install.plan(site, wishes)
     click.echo(mastercf.difference(site, master), nl=False)
-    setup_steps.carry_out(site, steps, do_it)
+    step.carry_out(site, steps, do_it)
     if not steps:
         click.echo("Nothing to do: it is set up.")
     else:
-        click.echo("\nDone. Is all well? pf-spamfilt-admin check" if do_it else setup_steps.NOT_DONE)
+        click.echo("\nDone. Is all well? pf-spamfilt-admin check" if do_it else step.NOT_DONE)
     _warn_without_spamd(site)
     return 0
 
@@ -116,21 +116,21 @@ def _warn_without_spamd(site: Site) -> None:
 
 
 def _remove(site: Site, transport: str, do_it: bool) -> int:
-    plan = setup_removal.plan(site, transport)
+    plan = removal.plan(site, transport)
     click.echo(mastercf.difference(site, plan.master), nl=False)
-    setup_steps.carry_out(site, plan.unhook, do_it)
-    waiting = setup_removal.queued_for(site, transport)
+    step.carry_out(site, plan.unhook, do_it)
+    waiting = removal.queued_for(site, transport)
     if waiting and do_it:
         raise click.ClickException(_not_yet(transport, waiting))
     # Until now mail may still have come into a quarantine.
-    rest = setup_removal.plan(site, transport) if do_it else plan
-    setup_steps.carry_out(site, rest.dismantle, do_it)
+    rest = removal.plan(site, transport) if do_it else plan
+    step.carry_out(site, rest.dismantle, do_it)
     for note in rest.notes:
         click.echo(f"\n# {note}")
     if not plan.unhook and not plan.dismantle:
         click.echo("Nothing to do: there is nothing of setup's here.")
     else:
-        click.echo("\nDone." if do_it else setup_steps.NOT_DONE)
+        click.echo("\nDone." if do_it else step.NOT_DONE)
     if waiting:
         click.echo(f"\nNow it would stop half-way: {_not_yet(transport, waiting)}", err=True)
     return 0

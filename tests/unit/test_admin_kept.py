@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_spamfilt import headers, quarantine, spool, stores, tagging
-from pf_spamfilt.admin import kept
+from pf_spamfilt.admin.keeping import kept
 
 NAME = "4cDR2f5x-0123abcd"
 STATUS = b"X-Spam-Status: Yes, score=15.3 required=5.0 tests=GTUBE,\n\tOTHER autolearn=no\n"

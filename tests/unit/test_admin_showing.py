@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_spamfilt.admin import kept, output, showing, vault
+from pf_spamfilt.admin import output
+from pf_spamfilt.admin.keeping import kept, showing, vault
 
 MESSAGES = sorted([*Path("tests/messages").glob("*.eml"), *Path("tests/postfix/messages").glob("*.eml")])
 PIECES = st.sampled_from(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pf_spamfilt import spool, stores
-from pf_spamfilt.admin import vault
+from pf_spamfilt.admin.keeping import vault
 from pf_spamfilt.exits import Deferred
 
 NOBODY = 65534

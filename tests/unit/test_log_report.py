@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pf_spamfilt import report
-from pf_spamfilt.admin.figures import figures
-from pf_spamfilt.admin.loglines import Foreign, Reader, Unreadable
-from pf_spamfilt.admin.tally import Seconds, Tally, Top, cause, score_place
+from pf_spamfilt.admin.reports.figures import figures
+from pf_spamfilt.admin.reports.lines import Foreign, Reader, Unreadable
+from pf_spamfilt.admin.reports.tally import Seconds, Tally, Top, cause, score_place
 from pf_spamfilt.policy import Treatment, Wishes
 from pf_spamfilt.verdict import Scan, Verdict
 

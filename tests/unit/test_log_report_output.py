@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pf_spamfilt.admin import logsource, writing
-from pf_spamfilt.admin.loglines import Line
 from pf_spamfilt.admin.moments import MomentType
-from pf_spamfilt.admin.prometheus import escaped, text
-from pf_spamfilt.admin.report_html import labelled, ticks
-from pf_spamfilt.admin.report_text import bar
-from pf_spamfilt.admin.tally import Tally
+from pf_spamfilt.admin.reports import source as logsource
+from pf_spamfilt.admin.reports import writing
+from pf_spamfilt.admin.reports.html import labelled, ticks
+from pf_spamfilt.admin.reports.lines import Line
+from pf_spamfilt.admin.reports.prometheus import escaped, text
+from pf_spamfilt.admin.reports.tally import Tally
+from pf_spamfilt.admin.reports.text import bar
 
 OURS = b"Nov 23 03:49:12 mx1 pf-spamfilt[1]: x"
 OTHER = b"Nov 23 03:49:12 mx1 postfix/qmgr[1]: x"

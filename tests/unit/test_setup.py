@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from pf_spamfilt import schema
-from pf_spamfilt.admin import mastercf, setup_install, setup_steps
+from pf_spamfilt.admin.setups import install, mastercf, step
 from pf_spamfilt.admin.site import Site
 
 SMTP = "smtp       inet  n       -       y       -       -       smtpd"
@@ -84,39 +84,39 @@ def read(tmp_path):
 
 
 def test_the_settings_without_a_quarantine_are_the_defaults(read):
-    assert read(setup_install.settings_text("")) == read("[spamc]\n[policy]\n")
+    assert read(install.settings_text("")) == read("[spamc]\n[policy]\n")
 
 
 @pytest.mark.parametrize("store", ["dir:/var/spool/x", "maildir:/srv/a b", "spam@example.com", '"odd\\"@example.com'])
 def test_the_settings_with_a_quarantine_keep_spam_there(store):
-    policy = tomllib.loads(setup_install.settings_text(store))["policy"]
+    policy = tomllib.loads(install.settings_text(store))["policy"]
     assert policy == {"kill_level": 15, "quarantine": store, "destiny": "discard"}
 
 
 @pytest.mark.parametrize("store", ["", "dir:/var/spool/x", 'dir:/a\\b"c'])
 def test_settings_as_setup_writes_them_are_untouched(store):
-    assert setup_install.is_untouched(setup_install.settings_text(store))
+    assert install.is_untouched(install.settings_text(store))
 
 
 @pytest.mark.parametrize("change", ["", "\n", "x = 1\n", "[x", "policy = 1\n"])
 def test_settings_that_somebody_has_changed_are_not(change):
-    text = setup_install.settings_text("")
-    assert not setup_install.is_untouched((text + change) if change.strip() else change)
+    text = install.settings_text("")
+    assert not install.is_untouched((text + change) if change.strip() else change)
 
 
 def test_a_file_is_shown_as_shell_that_writes_it(tmp_path):
     file = tmp_path / "a file"
-    step = setup_steps.write("why", str(file), "it's $HOME\n")
-    assert step.shell == f"cat >{shlex.quote(str(file))} <<'END'\nit's $HOME\nEND"
+    made = step.write("why", str(file), "it's $HOME\n")
+    assert made.shell == f"cat >{shlex.quote(str(file))} <<'END'\nit's $HOME\nEND"
 
 
 def test_a_file_is_written_whole_and_readable_for_all(tmp_path):
     file = tmp_path / "settings"
-    setup_steps.write("why", str(file), "text\n").act()
+    step.write("why", str(file), "text\n").act()
     assert (file.read_text(), file.stat().st_mode & 0o777, list(tmp_path.iterdir())) == ("text\n", 0o644, [file])
 
 
 def test_another_instance_is_named_on_each_command_line(tmp_path):
     site = Site(str(tmp_path))
-    assert setup_steps.postfix(site, "postconf", "-M") == ["postconf", "-c", str(tmp_path), "-M"]
-    assert setup_steps.postfix(Site("/etc/postfix"), "postconf", "-M") == ["postconf", "-M"]
+    assert step.postfix(site, "postconf", "-M") == ["postconf", "-c", str(tmp_path), "-M"]
+    assert step.postfix(Site("/etc/postfix"), "postconf", "-M") == ["postconf", "-M"]

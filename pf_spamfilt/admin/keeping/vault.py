@@ -20,8 +20,9 @@ from typing import BinaryIO, NamedTuple
 import click._termui_impl  # noqa: F401  # a progress bar imports it: too late for an account that cannot read it
 
 from pf_spamfilt import settings, stores
-from pf_spamfilt.admin import kept, output
-from pf_spamfilt.admin.kept import Kept
+from pf_spamfilt.admin import output
+from pf_spamfilt.admin.keeping import kept
+from pf_spamfilt.admin.keeping.kept import Kept
 from pf_spamfilt.exits import Deferred
 
 # What a crash has left is removed after so many seconds, as Maildir's own rule is.

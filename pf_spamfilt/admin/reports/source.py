@@ -18,7 +18,7 @@ from typing import IO, NamedTuple, cast
 
 import click
 
-from pf_spamfilt.admin.loglines import MARK
+from pf_spamfilt.admin.reports.lines import MARK
 
 STDIN = "-"
 # Debian's, and Red Hat's.

@@ -11,7 +11,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pf_spamfilt.admin.loglines import Line
+from pf_spamfilt.admin.reports.lines import Line
 
 SPAM, HAM, UNSCANNED = VERDICTS = b"spam", b"ham", b"unscanned"
 DEFERRED, REJECTED = b"deferred", b"rejected"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 
 from pf_spamfilt import settings
-from pf_spamfilt.admin import mastercf
+from pf_spamfilt.admin.setups import mastercf
 from pf_spamfilt.admin.site import Site
 
 # In Postfix's configuration directory while a run has not come to its end: the next one has Postfix read its files

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import click
 
 from pf_spamfilt import settings
-from pf_spamfilt.admin import mastercf, setup_install, setup_steps
-from pf_spamfilt.admin.mastercf import Edit
 from pf_spamfilt.admin.output import progress
-from pf_spamfilt.admin.setup_install import BEFORE, MADE_BY
-from pf_spamfilt.admin.setup_steps import Step
+from pf_spamfilt.admin.setups import install, mastercf, step
+from pf_spamfilt.admin.setups.install import BEFORE, MADE_BY
+from pf_spamfilt.admin.setups.mastercf import Edit
+from pf_spamfilt.admin.setups.step import Step
 from pf_spamfilt.admin.site import Site, Transport
 
 # How many queue files one postcat(1) is given.
@@ -37,21 +37,21 @@ class Plan(NamedTuple):
 def plan(site: Site, name: str) -> Plan:
     """Return what takes the transport `name` out of Postfix, and all that setup has made for it."""
     entries = mastercf.entries(site.postconf("-M"))
-    ours = setup_install.transport(site, entries, name)
-    setup_install.refuse_main(site, name)
+    ours = install.transport(site, entries, name)
+    install.refuse_main(site, name)
     services = [entry.without_filter() for entry in mastercf.filtered(entries, name)]
     entry: list[Edit] = [["-MX", f"{name}/unix"]] if ours else []
-    unhook = setup_steps.edits(site, "No mail comes to the filter any more.", services)
+    unhook = step.edits(site, "No mail comes to the filter any more.", services)
     master = mastercf.edited(site, [*services, *entry])
     notes: list[str] = []
     restored = _original(site, master, notes)
-    steps = setup_steps.edits(site, "The transport, when no queued message is for it.", entry)
+    steps = step.edits(site, "The transport, when no queued message is for it.", entry)
     if restored:
         words = ["mv", f"{site.directory}/{BEFORE}", f"{site.directory}/master.cf"]
-        steps.append(setup_steps.run(site, "The same master.cf, with its former blanks and line breaks.", *words))
-    steps += setup_steps.reload(site, bool(entry or restored))
+        steps.append(step.run(site, "The same master.cf, with its former blanks and line breaks.", *words))
+    steps += step.reload(site, bool(entry or restored))
     steps += _belongings(site, name, ours, notes)
-    unhook += setup_steps.reload(site, bool(services))
+    unhook += step.reload(site, bool(services))
     return Plan(restored or master, unhook, steps, notes)
 
 
@@ -123,25 +123,25 @@ def _belongings(site: Site, name: str, ours: Transport | None, notes: list[str])
             continue
         for path in folders:
             words = ["find", path, "-depth", "-type", "d", "-empty", "-delete"]
-            steps.append(setup_steps.run(site, "The quarantine, which is empty.", *words))
-        steps.append(setup_steps.run(site, "The account.", "userdel", user.pw_name))
+            steps.append(step.run(site, "The quarantine, which is empty.", *words))
+        steps.append(step.run(site, "The account.", "userdel", user.pw_name))
     return steps
 
 
 def _settings(site: Site, notes: list[str]) -> list[Step]:
-    text = setup_install.read_settings(site)
+    text = install.read_settings(site)
     if text is None:
         return []
-    if not setup_install.is_untouched(text):
+    if not install.is_untouched(text):
         notes.append(f"{site.settings_file} stays: it is not, or no longer, as setup writes it.")
         return []
     files = [site.settings_file, site.settings_file + settings.COMPILED_SUFFIX]
-    return [setup_steps.run(site, "Settings, which nobody has changed.", "rm", "-f", *files)]
+    return [step.run(site, "Settings, which nobody has changed.", "rm", "-f", *files)]
 
 
 def _stores(site: Site) -> list[str]:
     """Return what the settings have the filter write to: quarantines and its log file; up to the first macro."""
-    if setup_install.read_settings(site) is None:
+    if install.read_settings(site) is None:
         return []
     chosen = site.settings()
     blocks = [chosen.policy, *chosen.recipients[1], *chosen.senders[1]]

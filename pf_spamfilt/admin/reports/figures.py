@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from pf_spamfilt.admin.tally import ACTIONS, DEFERRED, HAM, HIGHEST, LOWEST, SPAM, VERDICTS, Tally, Top
+from pf_spamfilt.admin.reports.tally import ACTIONS, DEFERRED, HAM, HIGHEST, LOWEST, SPAM, VERDICTS, Tally, Top
 from pf_spamfilt.report import printable
 
 # Days without a message are told, too, unless a wrong clock makes these too many.

@@ -14,8 +14,8 @@ from email.message import Message
 from typing import TypeVar
 
 from pf_spamfilt import headers, verdict
-from pf_spamfilt.admin.kept import Kept
-from pf_spamfilt.admin.vault import Entry
+from pf_spamfilt.admin.keeping.kept import Kept
+from pf_spamfilt.admin.keeping.vault import Entry
 from pf_spamfilt.report import address, printable
 
 Result = TypeVar("Result")

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import click
 
 from pf_spamfilt import schema, settings
-from pf_spamfilt.admin import mastercf, setup_steps
-from pf_spamfilt.admin.mastercf import Edit, Entry
-from pf_spamfilt.admin.setup_steps import Step
+from pf_spamfilt.admin.setups import mastercf, step
+from pf_spamfilt.admin.setups.mastercf import Edit, Entry
+from pf_spamfilt.admin.setups.step import Step
 from pf_spamfilt.admin.site import Site, Transport
 
 ACCOUNT = "spamfilt"
@@ -72,9 +72,9 @@ def plan(site: Site, wishes: Wishes) -> tuple[str, list[Step]]:
         steps.append(_trial(site, user))
         if not ours and not mastercf.filtered(entries, wishes.transport):
             steps.append(_keep_original(site))
-        steps += setup_steps.edits(site, "The transport.", transport_edits)
-        steps += setup_steps.edits(site, "What comes in here goes to the transport.", service_edits)
-    return mastercf.edited(site, edits), [*steps, *setup_steps.reload(site, bool(edits))]
+        steps += step.edits(site, "The transport.", transport_edits)
+        steps += step.edits(site, "What comes in here goes to the transport.", service_edits)
+    return mastercf.edited(site, edits), [*steps, *step.reload(site, bool(edits))]
 
 
 def transport(site: Site, entries: Sequence[Entry], name: str) -> Transport | None:
@@ -92,7 +92,7 @@ def refuse_main(site: Site, name: str = "") -> None:
     """Raise ClickException if there is a content_filter in main.cf, and it is this transport if that is named."""
     present = site.setting("content_filter")
     if present and name in ("", present.partition(":")[0]):
-        remedy = shlex.join(setup_steps.postfix(site, "postconf", "-X", "content_filter"))
+        remedy = shlex.join(step.postfix(site, "postconf", "-X", "content_filter"))
         raise click.ClickException(
             f"{site.directory}/main.cf: content_filter = {present} holds for what a filter gives back, too, and that "
             f"would be filtered again: nothing was changed. Take it out first: {remedy}"
@@ -168,7 +168,7 @@ def _service_edits(site: Site, entries: Sequence[Entry], wishes: Wishes) -> list
         raise click.ClickException(f"master.cf has no SMTP server on port 25: name one: {_choice(entries)}")
     for entry in chosen:
         if entry.content_filter and not entry.filtered_by(wishes.transport):
-            remedy = setup_steps.postfix(site, "postconf", *entry.without_filter())
+            remedy = step.postfix(site, "postconf", *entry.without_filter())
             raise click.ClickException(
                 f"{site.directory}/master.cf: {entry.service} has content_filter={entry.content_filter}, and a message "
                 "has only one filter: nothing was changed. If pf-spamfilt shall replace it, take it out first: "
@@ -197,7 +197,7 @@ def _account(site: Site, user: str) -> list[Step]:
         return []
     words = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
     words += ["--shell", "/usr/sbin/nologin", "--comment", MADE_BY, user]
-    return [setup_steps.run(site, "An account for the filter.", *words)]
+    return [step.run(site, "An account for the filter.", *words)]
 
 
 def _quarantine(site: Site, store: str, user: str) -> list[Step]:
@@ -208,7 +208,7 @@ def _quarantine(site: Site, store: str, user: str) -> list[Step]:
     if not store.startswith(FOLDERS):
         return []
     if not os.path.lexists(path):
-        return [setup_steps.run(site, "The quarantine.", "install", "-d", "-m", "0700", "-o", user, path)]
+        return [step.run(site, "The quarantine.", "install", "-d", "-m", "0700", "-o", user, path)]
     owner = account(user)
     if owner is None or os.lstat(path).st_uid != owner.pw_uid:
         raise click.ClickException(f"--quarantine {store}: {path} is there and not {user}'s: chown it, or name another")
@@ -225,17 +225,17 @@ def _settings(site: Site, quarantine: str) -> list[Step]:
         if problem := next(schema.problems(tomllib.loads(text)), ""):
             raise click.ClickException(f"--quarantine: {problem}")
         what = "the defaults, and the quarantine" if quarantine else "the defaults"
-        steps.append(setup_steps.write(f"Settings: {what}.", file, text))
+        steps.append(step.write(f"Settings: {what}.", file, text))
     if steps or not os.path.exists(file + settings.COMPILED_SUFFIX) or site.settings().note:
-        words = setup_steps.postfix(site, "pf-spamfilt-admin", "compile")
+        words = step.postfix(site, "pf-spamfilt-admin", "compile")
         steps.append(Step("" if steps else "Settings, parsed.", shlex.join(words), lambda: schema.compile_file(file)))
     return steps
 
 
 def _trial(site: Site, user: str) -> Step:
-    return setup_steps.run(site, "The account can run it.", "runuser", "-u", user, "--", site.command, "--version")
+    return step.run(site, "The account can run it.", "runuser", "-u", user, "--", site.command, "--version")
 
 
 def _keep_original(site: Site) -> Step:
     words = ["cp", "-p", f"{site.directory}/master.cf", f"{site.directory}/{BEFORE}"]
-    return setup_steps.run(site, "master.cf as it is now, for --remove.", *words)
+    return step.run(site, "master.cf as it is now, for --remove.", *words)

@@ -12,9 +12,9 @@ import jinja2
 
 from pf_spamfilt import __version__
 from pf_spamfilt.admin.output import counted
-from pf_spamfilt.admin.report_text import number, score_range, share
+from pf_spamfilt.admin.reports.text import number, score_range, share
 
-TEMPLATE = "report.html.jinja"
+TEMPLATE = "page.html.jinja"
 # More lines across a chart than these only hinder.
 _TICKS = 5
 
@@ -22,7 +22,7 @@ _TICKS = 5
 def page(found: dict[str, Any]) -> str:
     """Return the page, as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pf_spamfilt.admin", ""),
+        loader=jinja2.PackageLoader("pf_spamfilt.admin.reports", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

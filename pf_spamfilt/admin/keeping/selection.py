@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from pf_spamfilt import patterns
-from pf_spamfilt.admin import vault
+from pf_spamfilt.admin.keeping import vault
+from pf_spamfilt.admin.keeping.vault import Entry
 from pf_spamfilt.admin.moments import Moment, MomentType
-from pf_spamfilt.admin.vault import Entry
 
 if TYPE_CHECKING:
     from pf_spamfilt.patterns import Patterns
