@@ -8,7 +8,8 @@ the worst first; where several hold, the first is given:
     misdirected a copy went to somebody else, or is another recipient's, or has another sender
     bounced     returned to its sender for a fault that is not the message's
     stuck       not ended in time, which Postfix bounces too
-    unkept      delivered, bounced or told of before all that the quarantine is due was there
+    unkept      delivered, bounced or told of before all that the quarantine is due was there; what is in a store may
+                be taken out again when the message is put off
     duplicated  queued, and yet to be tried again; or queued twice for one recipient
     forged      X-Spam fields of the sender reached the recipient
     unscanned   queued without a scan though it was small enough
@@ -48,8 +49,9 @@ class Copy:
 class Due:
     """What a recipient's policy makes of the message: without one a copy, which tells of the scan.
 
-    `delivered`: he gets a copy; `told`: if he has none, the sender is told so; `quarantine`: the address where it is
-    kept before anything else; `field`: how a header field of his copy begins; `scanned`: his copy tells of the scan.
+    `delivered`: he gets a copy; `told`: if he has none, the sender is told so; `quarantine`: the address or store
+    where it is kept before anything else; `field`: how a header field of his copy begins; `scanned`: his copy tells of
+    the scan.
     """
 
     delivered: bool = True
@@ -193,7 +195,8 @@ def _is_bounced(case: Case, action: str, queue: Queue) -> bool:
 def _is_unkept(case: Case, action: str, queue: Queue) -> bool:
     first = queue.first()
     begun = action == "bounced" or len(first) < len(queue.copies)
-    return begun and bool(_store(case) - _stored(first))
+    missing = _store(case) - _stored(first)
+    return begun and any(action != "deferred" or b":" not in place for _, place in missing)
 
 
 def _is_duplicated(case: Case, action: str, queue: Queue) -> bool:

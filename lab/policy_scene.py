@@ -55,6 +55,7 @@ def fault(name: str, *domains: str, **what: object) -> Fault:
     """Return a fault that is played for the recipients of these domains; `dues` are those that differ from BLOCKS."""
     dues = {recipient(domain): due(domain) for domain in domains} | what.pop("dues", {})  # type: ignore[operator]
     scene: dict[str, object] = {
+        "family": "policies",
         "recipients": tuple(map(recipient, domains)),
         "dues": dues,
         "notices": (SENDER, ADMIN),
@@ -63,7 +64,7 @@ def fault(name: str, *domains: str, **what: object) -> Fault:
         "message": CLEAN,
         "only_ours": True,
     }
-    return Fault(name=name, family="policies", **(scene | what))  # type: ignore[arg-type]
+    return Fault(name=name, **(scene | what))  # type: ignore[arg-type]
 
 
 def sendmail_for(pattern: str, body: str) -> str:

@@ -1,14 +1,15 @@
 """One fault played to one filter: a fresh directory with stub programs, a run under pipe8, a verdict.
 
 A stage is a directory below /var/tmp (faults cover /tmp): `spamc`, `sendmail` and `postmap`, `queue` with what sendmail
-accepted, `flags` for what the stubs have reached, `spool` as working directory, and `pf-spamfilt.toml`; MAIL_CONFIG
-names it. The
-filter runs as a user number that nobody else has, so every process of that number is the filter's, even one that left
-its session. Times are Postfix's, a hundred times shorter: time limit 10 s, deadline 6 s, one scan 3 s.
+accepted, `flags` for what the stubs have reached, `spool` as working directory, `kept` for a quarantine's stores, and
+`pf-spamfilt.toml`; MAIL_CONFIG names it. The filter runs as a user number that nobody else has, so every process of
+that number is the filter's, even one that left its session. Times are Postfix's, a hundred times shorter: time limit
+10 s, deadline 6 s, one scan 3 s.
 
 Needs root and a mount namespace. HarnessError: the stage itself could not be set, and there is no verdict.
 """
 
+import itertools
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
-from lab import judgement, namespace, pipe8, stub_spamd
+from lab import judgement, kept, namespace, pipe8, stub_spamd
 from lab.tools import install as install_below
 
 PF_SPAMFILT, CHAPTER_SCRIPT, SPAMC_E = "pf-spamfilt", "chapter script", "spamc -e"
@@ -237,7 +238,7 @@ def play(fault: Fault, filter_name: str, install: Install | None = None) -> Resu
             _end_all(uid)
         if (directory / "harness-error").exists():
             raise HarnessError((directory / "harness-error").read_text())
-        return _judge(fault, run, _queue(directory), leftover)
+        return _judge(fault, run, _copies(fault, directory), leftover)
 
 
 def _judge(fault: Fault, run: pipe8.Run, copies: tuple[judgement.Copy, ...], leftover: bool) -> Result:
@@ -365,9 +366,9 @@ def _directory(uid: int) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="pf-spamfilt-stage-", dir="/var/tmp"))
     try:
         directory.chmod(0o755)
-        for name in ("queue", "flags", "spool"):
+        for name in ("queue", "flags", "spool", "kept"):
             (directory / name).mkdir(mode=0o755)
-        for name in ("queue", "flags"):
+        for name in ("queue", "flags", "kept"):
             os.chown(directory / name, uid, uid)
         yield directory
     finally:
@@ -441,14 +442,35 @@ def _chapter_script(directory: Path, spamc: str) -> bytes:
     return os.fsencode(script)
 
 
-def _queue(directory: Path) -> tuple[judgement.Copy, ...]:
-    """Read what sendmail queued, in its order; entries that it did not finish were never accepted."""
+def _copies(fault: Fault, directory: Path) -> tuple[judgement.Copy, ...]:
+    """Read what sendmail queued, in its order, and between what was in stores by then."""
+    queued = _queue(directory)
+    times = itertools.accumulate((time for time, _ in queued), max)
+    stored = [pair for name in sorted(_stores(fault)) for pair in _kept(name, directory)]
+    in_order = [*stored, *zip(times, (copy for _, copy in queued), strict=True)]
+    return tuple(copy for _, copy in sorted(in_order, key=lambda pair: pair[0]))
+
+
+def _queue(directory: Path) -> list[tuple[int, judgement.Copy]]:
+    """Read what sendmail queued, with its times; entries that it did not finish were never accepted."""
     copies = []
     for entry in sorted((directory / "queue").glob("q.*"), key=lambda entry: int(entry.suffixes[0][1:])):
         argv = (entry / "argv").read_bytes().split(b"\0")[:-1]
         sender, recipients = judgement.envelope(argv)
-        copies.append(judgement.Copy(sender, recipients, (entry / "message").read_bytes()))
-    return tuple(copies)
+        copy = judgement.Copy(sender, recipients, (entry / "message").read_bytes())
+        copies.append(((entry / "message").stat().st_mtime_ns, copy))
+    return copies
+
+
+def _stores(fault: Fault) -> set[bytes]:
+    """Return the stores that somebody's message is due in."""
+    return {due.quarantine for due in fault.dues.values() if b":" in due.quarantine}
+
+
+def _kept(name: bytes, directory: Path) -> list[tuple[int, judgement.Copy]]:
+    """Read what is in a store, as if it were an address to which it was sent."""
+    found = kept.read(os.fsdecode(name).replace("@DIR@", str(directory)))
+    return [(time, judgement.Copy(b"", (name,), message)) for time, message in found]
 
 
 def _unused_uid() -> int:

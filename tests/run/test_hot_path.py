@@ -10,7 +10,18 @@ ALLOWED = {"posix", "sys", "time", "marshal", "select", "syslog", "errno", "stat
 # Modules of ours that only a rarer path imports.
 RARE = {
     f"pf_spamfilt.{name}"
-    for name in ("cli", "describe", "explain", "notices", "notify", "policy_keys", "quarantine", "schema", "tables")
+    for name in (
+        "cli",
+        "describe",
+        "explain",
+        "notices",
+        "notify",
+        "policy_keys",
+        "quarantine",
+        "schema",
+        "stores",
+        "tables",
+    )
 }
 PROBE = "import sys; print(*sys.modules)"
 
@@ -115,6 +126,12 @@ def test_a_regular_expression_costs_the_import_of_re(imported, python):
 def test_a_table_costs_two_modules_of_ours(imported):
     run = imported(settings=TABLE)
     assert run.modules - imported().modules == {"pf_spamfilt.tables", "pf_spamfilt.policy_keys"}
+
+
+def test_a_store_costs_the_import_of_two_modules_of_ours_and_of_its_locks(imported, tmp_path):
+    keeping = f'[policy]\nkill_level = 6\nquarantine = "mbox:{tmp_path}/spam"\n'
+    run = imported(settings=keeping, spamc=SPAM)
+    assert run.modules - imported().modules - ALLOWED == {"pf_spamfilt.quarantine", "pf_spamfilt.stores", "fcntl"}
 
 
 def test_settings_that_are_not_compiled_cost_an_import(imported):

@@ -177,6 +177,13 @@ def test_what_all_refuse_is_bounced_once_it_is_kept(action: str, copies: list[Co
     assert rule(case, action, copies) == verdict
 
 
+@pytest.mark.parametrize(("action", "verdict"), [("deferred", "safe"), ("delivered", "lost")])
+def test_what_was_in_a_store_may_be_taken_out_again_when_the_message_is_put_off(action: str, verdict: str) -> None:
+    dues = {A: Due(), B: Due(delivered=False, quarantine=b"dir:/kept")}
+    case = Case(message=MESSAGE, sender=A, recipients=(A, B), dues=dues, may_repeat=True)
+    assert rule(case, action, [Copy(A, (A,), SCANNED)]) == verdict
+
+
 @pytest.mark.parametrize(("copies", "verdict"), [([Copy(A, (B,), SCANNED)], "safe"), ([], "bounced")])
 def test_what_may_be_bounced_is_there_for_those_who_are_not_refused(copies: list[Copy], verdict: str) -> None:
     case = Case(message=MESSAGE, sender=A, recipients=(A, B), dues={A: REFUSING[A], B: Due()}, may_bounce=True)
