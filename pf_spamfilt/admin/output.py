@@ -51,8 +51,15 @@ def _surplus(char: str) -> int:
 
 
 def as_json(value: object) -> None:
-    """Print `value` for a program, in UTF-8; of text that was not, what cannot be told is "?"."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "replace"))
+    """Print `value` for a program, in UTF-8; of text that was not, what cannot be told is "?".
+
+    A list has a line for each element: 100,000 with indentation would take seconds.
+    """
+    if isinstance(value, list):
+        text = "[" + ",\n ".join(json.dumps(each, ensure_ascii=False) for each in value) + "]"
+    else:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(text.encode("utf-8", "replace"))
 
 
 def counted(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""What the filter has to reach: its settings, programs, tables, stores and log. To be run as its account: account.py.
+"""What the filter has to reach: its settings, programs, tables, stores and log. To be run as its account: steps.py.
 
 Each function yields findings about one thing; nothing is changed, and nothing is kept or sent.
 """

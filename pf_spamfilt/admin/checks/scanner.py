@@ -1,6 +1,6 @@
 """spamd: whether each server answers, takes GTUBE for spam and nothing else, and marks it as the settings need it.
 
-It is asked by the filter's own code. To be run as the filter's account, whose preferences count: account.py.
+It is asked by the filter's own code. To be run as the filter's account, whose preferences count: steps.py.
 """
 
 import time
