@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from pf_spamfilt import __version__, filter
+from pf_spamfilt import __version__, filter, reinject
 from pf_spamfilt.exits import OK, TEMPFAIL, USAGE
 
 EPILOG = """\b
@@ -51,7 +51,7 @@ def command(config: str, explaining: bool, sender: str | None, recipients: tuple
     """
     arguments = [] if sender is None else [sender, *recipients]
     if not explaining:
-        return filter.run(arguments, config)
+        return filter.run(reinject.Reinjection(arguments), config)
     from pf_spamfilt import explain
 
     return explain.run(arguments, config)

@@ -8,7 +8,7 @@ import posix
 
 from pf_spamfilt import headers, policy, reinject, report, spool, tagging, trace
 from pf_spamfilt.envelope import NULL_SENDER, expand
-from pf_spamfilt.exits import Ended, Rejected
+from pf_spamfilt.exits import Ended, Rejected, SettingsError
 from pf_spamfilt.settings import STORES
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ class Disposal:
         self.treatments = treatments
         self.log = running.log
         self.deadline = running.deadline
+        self._form = running.form
         self._undo: list[Undo] = []
         self._feeder = running.feeder
 
@@ -62,6 +63,8 @@ class Disposal:
 
     def check(self) -> None:
         """Raise Ended for what would fail after something has been sent."""
+        if self._form.is_hook and len({treatment.copy_key for treatment in self.treatments}) > 1:
+            raise SettingsError("the recipients' policies make different copies: name one recipient")
         for treatment in self._kept():
             from pf_spamfilt import quarantine
 
@@ -138,7 +141,7 @@ class Disposal:
             copy = self.copy(group[0])
             self._feeder.check()  # without it, Postfix tries all of them again
             try:
-                self.submit(copy, self.envelope.sender, recipients_of(group))
+                self._form.deliver(self, copy, recipients_of(group))
             except Rejected as error:
                 failure = error
                 recipients = ", ".join(f"<{report.address(each)}>" for each in recipients_of(group))
@@ -156,7 +159,8 @@ class Disposal:
     def record_outcomes(self) -> None:
         """Tell the record what became of whom."""
         for group in policy.grouped(self.treatments, _outcome_key):
-            self.record.outcomes.append(report.Outcome(recipients_of(group), group[0].end, group[0].scan, group[0]))
+            action = self._form.action if group[0].end == report.REINJECTED else group[0].end
+            self.record.outcomes.append(report.Outcome(recipients_of(group), action, group[0].scan, group[0]))
 
 
 def _outcome_key(treatment: "Treatment") -> "Hashable":

@@ -25,6 +25,10 @@ def run(arguments: list[str]) -> int:
     """
     config, arguments = _take_config(arguments)
     first = arguments[0] if arguments else ""
+    if first in ("--stdout", "--pipe-to"):
+        from pf_spamfilt import hooks
+
+        return hooks.run(first, arguments[1:], config)
     if first.startswith("-") and first != "--" and "@" not in first:
         import site
 
@@ -32,9 +36,9 @@ def run(arguments: list[str]) -> int:
         from pf_spamfilt import cli
 
         return cli.run(arguments, config)
-    from pf_spamfilt import filter
+    from pf_spamfilt import filter, reinject
 
-    return filter.run(arguments[1:] if first == "--" else arguments, config)
+    return filter.run(reinject.Reinjection(arguments[1:] if first == "--" else arguments), config)
 
 
 def _take_config(arguments: list[str]) -> tuple[str, list[str]]:

@@ -50,7 +50,11 @@ def spamc_user(template: str, recipient: bytes, delimiters: str) -> bytes:
 
     A name with control characters is none: a line break in it would end up in the header of the SPAMC protocol.
     """
-    name = expand(template, recipient, delimiters)
+    return as_user(expand(template, recipient, delimiters))
+
+
+def as_user(name: bytes) -> bytes:
+    """Return the name if it can be a user's, empty otherwise."""
     return name if name.translate(None, _CONTROLS) == name else b""
 
 

@@ -3,7 +3,7 @@
 import time
 
 from pf_spamfilt import scan, spool
-from pf_spamfilt.envelope import spamc_user
+from pf_spamfilt.envelope import as_user, spamc_user
 from pf_spamfilt.exits import UNREACHED, ScanFailed
 from pf_spamfilt.verdict import Scan
 
@@ -22,9 +22,7 @@ def examine(running: "Filter", message: "Message", everybody: "list[Wishes]") ->
     Raises ScanFailed if one fails and settings do not let such a message pass.
     """
     spamc = running.settings.spamc
-    users = [
-        None if each["bypass"] else user_for(each.recipient, running.envelope, running.settings) for each in everybody
-    ]
+    users = [None if each["bypass"] else _user(running, each.recipient) for each in everybody]
     wanted = [user for user in dict.fromkeys(users) if user is not None]
     if message.in_memory:
         scans = _scan_for(running, message, wanted)
@@ -35,6 +33,13 @@ def examine(running: "Filter", message: "Message", everybody: "list[Wishes]") ->
     bypass = Scan(unscanned="bypass")
     running.record.scans = [*scans.values()] or [bypass]
     return [bypass if user is None else scans[user] for user in users]
+
+
+def _user(running: "Filter", recipient: bytes) -> bytes:
+    """Return spamc's user: in the forms for local delivery the account whose mail this is."""
+    if running.form.user and running.settings.spamc.user:
+        return as_user(running.form.user)
+    return user_for(recipient, running.envelope, running.settings)
 
 
 def user_for(recipient: bytes, envelope: "Envelope", settings: "Settings") -> bytes:

@@ -10,6 +10,9 @@ USAGE = 64
 DATAERR = 65
 UNAVAILABLE = 69
 TEMPFAIL = 75
+OSERR = 71
+# What sysexits(3) defines: of a local delivery agent, Postfix knows what they mean.
+SYSEXITS = range(64, 79)
 # The enhanced code of a scanner that could not be reached, or did not answer in time.
 UNREACHED = "4.4.1"
 

@@ -14,6 +14,7 @@ from pf_spamfilt.dispose import Disposal
 from pf_spamfilt.exits import OK, UNAVAILABLE, Ended, UsageError
 from pf_spamfilt.filter import Filter
 from pf_spamfilt.policy import Treatment
+from pf_spamfilt.reinject import Reinjection
 from pf_spamfilt.spool import Message
 
 
@@ -29,7 +30,7 @@ def run(arguments: list[str], config: str) -> int:
             raise UsageError("a sender needs recipients")
         chosen = settings.load(source, required=bool(config))
         section("Settings", _describe_settings(source, chosen))
-        return _explain(Filter(chosen, notes, record, time.monotonic()), notes, source)
+        return _explain(Filter(Reinjection(arguments), chosen, notes, record, time.monotonic()), notes, source)
     except Ended as error:
         section("Notes", _numbered(notes.lines))
         section("Outcome", [("status", _status(error)), ("log", report.printable(f"{error.code} {error.text}", 300))])
@@ -41,7 +42,6 @@ def _explain(running: Filter, notes: Notes, source: str) -> int:
     message = spool.without_forgery(original)
     section("Envelope", _describe_envelope(running))
     everybody = wishes.gather(running.envelope, running.fields, running.settings, running.scan_deadline, notes)
-    everybody = everybody or [policy.Wishes(b"", [("[policy]", running.settings.policy)])]
     try:
         scans = examine.examine(running, message, everybody)
     finally:

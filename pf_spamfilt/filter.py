@@ -8,21 +8,24 @@ import posix
 import sys
 import time
 
-from pf_spamfilt import examine, headers, policy, process, reinject, report, settings, spool, trace, wishes
+from pf_spamfilt import examine, headers, policy, process, report, settings, spool, trace, wishes
 from pf_spamfilt.dispose import Disposal
 from pf_spamfilt.envelope import Envelope
 from pf_spamfilt.exits import OK, TEMPFAIL, UNAVAILABLE, USAGE, Deferred, Ended, UsageError
 from pf_spamfilt.log import Log
 from pf_spamfilt.verdict import Scan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pf_spamfilt.reinject import Reinjection
+
 # The share of the deadline, and the most of it in seconds, that a scan must leave for sendmail.
 RESERVE = 0.25
 RESERVE_MAX = 30
-USAGE_TEXT = "usage: pf-spamfilt SENDER RECIPIENT... (see pf-spamfilt --help)"
 
 
-def run(arguments: list[str], config: str = "") -> int:
-    """Filter the message on stdin for the addresses in `arguments`, tell what became of it, return the exit status.
+def run(form: "Reinjection", config: str = "") -> int:
+    """Filter the message on stdin in one form of the command, tell what became of it, return the exit status.
 
     The settings are those in `config`, or of the Postfix instance that started us.
     """
@@ -30,19 +33,18 @@ def run(arguments: list[str], config: str = "") -> int:
     record = report.Record()
     log = Log(settings.Settings({}).log)
     try:
-        if len(arguments) < 2:
-            raise UsageError(USAGE_TEXT)
-        record.sender, *record.recipients = process.encode(arguments)
+        record.sender, *record.recipients = form.envelope()
         chosen = settings.load(config or settings.path(), required=bool(config))
         log = Log(chosen.log)
         if chosen.note:
             log.warning(chosen.note)
-        refused = Filter(chosen, log, record, started).deliver()
+        refused = Filter(form, chosen, log, record, started).deliver()
         _log_outcomes(record, log, time.monotonic() - started)
-        tell(f"5.7.1 {refused}" if refused else report.summary(record))
+        if refused or form.tells_success:
+            tell(f"5.7.1 {refused}" if refused else report.summary(record), form.out)
         return UNAVAILABLE if refused else OK
     except Exception as error:
-        return _failed(error, record, log, time.monotonic() - started)
+        return _failed(error, form.out, record, log, time.monotonic() - started)
 
 
 def _log_outcomes(record: report.Record, log: Log, seconds: float) -> None:
@@ -50,17 +52,17 @@ def _log_outcomes(record: report.Record, log: Log, seconds: float) -> None:
         log.message(line, outcome.action == report.DISCARDED)
 
 
-def _failed(error: Exception, record: report.Record, log: Log, seconds: float) -> int:
+def _failed(error: Exception, out: int, record: report.Record, log: Log, seconds: float) -> int:
     """Report the end of a message that was not disposed of, and return its status."""
     ended = error if isinstance(error, Ended) else _bug(error)
     if isinstance(ended, UsageError) and posix.isatty(0):
-        tell(ended.text)
+        tell(ended.text, out)
         return USAGE
     reason = report.printable(f"{ended.code} {ended.text}", 300)
     outcome = record.undone("rejected" if ended.status != TEMPFAIL else "deferred")
     _log_outcomes(record, log, seconds)
     log.warning(report.line(record, outcome, seconds, reason))
-    tell(reason)
+    tell(reason, out)
     return ended.status
 
 
@@ -72,10 +74,10 @@ def _bug(error: Exception) -> Deferred:
     return Deferred(f"{type(error).__name__}: {error}{where}")
 
 
-def tell(line: str) -> None:
-    """Write one line to stdout; that nobody takes it changes nothing."""
+def tell(line: str, out: int = 1) -> None:
+    """Write one line to the file `out`; that nobody takes it changes nothing."""
     try:
-        posix.write(1, line.encode("utf-8", "replace") + b"\n")
+        posix.write(out, line.encode("utf-8", "replace") + b"\n")
     except OSError:
         pass
 
@@ -83,10 +85,13 @@ def tell(line: str) -> None:
 class Filter:
     """The filter for one message: its settings, its log, and the record that fills on the way."""
 
-    __slots__ = ("deadline", "envelope", "feeder", "fields", "log", "record", "scan_deadline", "settings")
+    __slots__ = ("deadline", "envelope", "feeder", "fields", "form", "log", "record", "scan_deadline", "settings")
 
-    def __init__(self, chosen: settings.Settings, log: Log, record: report.Record, started: float) -> None:
+    def __init__(
+        self, form: "Reinjection", chosen: settings.Settings, log: Log, record: report.Record, started: float
+    ) -> None:
         process.prepare()
+        self.form = form
         self.settings = chosen
         self.log = log
         self.record = record
@@ -101,7 +106,7 @@ class Filter:
 
         Return why it is refused, if it is for all recipients; then the caller has to bounce it.
         """
-        reinject.command(self.envelope.sender, self.envelope.recipients, self.settings.sendmail.command)
+        self.form.check(self.envelope)
         message = spool.without_forgery(self.read())
         everybody = wishes.gather(self.envelope, self.fields, self.settings, self.scan_deadline, self.log)
         scans = examine.examine(self, message, everybody)
@@ -116,7 +121,7 @@ class Filter:
         self.record.size = message.size
         self.record.queue_id = trace.queue_id(self.fields)
         self.feeder.check()
-        if trace.is_loop(self.fields, posix.getuid()):
+        if not self.form.is_hook and trace.is_loop(self.fields, posix.getuid()):
             raise Deferred(
                 "mail loop: reinjected mail comes back to this filter; set content_filter"
                 " on the smtpd service in master.cf, not in main.cf",
@@ -130,4 +135,8 @@ class Filter:
         if any(found.verdict and found.verdict.number is None and policy.needs_number(each) for each, found in pairs):
             self.log.warning(f"{self.record.queue_id}: no score from SpamAssassin: levels that are numbers do not hold")
         may_bounce = trace.may_answer(self.envelope.sender, self.fields)
-        return [policy.decide(each, found, may_bounce) for each, found in pairs]
+        treatments = [policy.decide(each, found, may_bounce) for each, found in pairs]
+        if not self.form.obeys_destiny:
+            for treatment in treatments:
+                treatment.end = report.REINJECTED
+        return treatments

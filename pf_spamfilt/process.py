@@ -97,7 +97,7 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
 
 def _start(argv: list[bytes], *files: int) -> int:
     try:
-        return posix.posix_spawn(
+        return posix.posix_spawnp(
             argv[0],
             argv,
             posix.environ,

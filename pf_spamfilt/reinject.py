@@ -8,12 +8,49 @@ import posix
 
 from pf_spamfilt import process, report
 from pf_spamfilt.envelope import for_sendmail
-from pf_spamfilt.exits import DATAERR, Deferred, Rejected
+from pf_spamfilt.exits import DATAERR, Deferred, Rejected, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pf_spamfilt.dispose import Disposal
+    from pf_spamfilt.envelope import Envelope
     from pf_spamfilt.log import Log
     from pf_spamfilt.spool import Message
+
+
+class Reinjection:
+    """The form of the command that pipe(8) and people use: sender and recipients are arguments, sendmail gets copies.
+
+    `action` is what becomes of a copy, `out` the file in which words about it are written, with
+    `tells_success` also if all is well; `is_hook`: it is for one
+    user, of one message that goes on from here; `obeys_destiny`: spam may also go nowhere; `user`: spamc's, if it is
+    not as the settings say.
+    """
+
+    action = report.REINJECTED
+    out = 1
+    tells_success = True
+    is_hook = False
+    obeys_destiny = True
+    user = b""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.arguments = arguments
+
+    def envelope(self) -> list[bytes]:
+        """Return sender and recipients. Raises UsageError."""
+        if len(self.arguments) < 2:
+            raise UsageError("usage: pf-spamfilt SENDER RECIPIENT... (see pf-spamfilt --help)")
+        return process.encode(self.arguments)
+
+    def check(self, envelope: "Envelope") -> None:
+        """Raise Deferred for an address that sendmail would not take."""
+        for address in (envelope.sender, *envelope.recipients):
+            for_sendmail(address)
+
+    def deliver(self, disposal: "Disposal", message: "Message", recipients: list[bytes]) -> None:
+        """Give a copy to sendmail. Raises Rejected or Deferred."""
+        disposal.submit(message, disposal.envelope.sender, recipients)
 
 
 def command(sender: bytes, recipients: list[bytes], sendmail: list[str]) -> list[bytes]:

@@ -8,7 +8,11 @@ if TYPE_CHECKING:
     from pf_spamfilt.verdict import Scan, Verdict
 
 # What became of a copy, in the order in which it is told.
-ACTIONS = REINJECTED, QUARANTINED, DISCARDED, BOUNCED = "reinjected", "quarantined", "discarded", "bounced"
+REINJECTED, WRITTEN, PIPED, QUARANTINED = "reinjected", "written", "piped", "quarantined"
+DISCARDED, BOUNCED = "discarded", "bounced"
+ACTIONS = REINJECTED, WRITTEN, PIPED, QUARANTINED, DISCARDED, BOUNCED
+# Which of them is a delivery, in one form of the command or another.
+DELIVERED = REINJECTED, WRITTEN, PIPED
 # Postfix shows so much of a command's output when it delivers.
 SUMMARY_MAX = 100
 LINE_MAX = 900
@@ -113,7 +117,7 @@ def _judgement(outcomes: list[Outcome]) -> str:
 
 
 def _tagged(outcomes: list[Outcome]) -> str:
-    delivered = [outcome for outcome in outcomes if outcome.action == REINJECTED]
+    delivered = [outcome for outcome in outcomes if outcome.action in DELIVERED]
     count = sum(len(outcome.recipients) for outcome in delivered if outcome.spam)
     if not count:
         return ""

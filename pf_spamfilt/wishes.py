@@ -73,7 +73,7 @@ class Lookups:
 def gather(
     envelope: "Envelope", fields: list[bytes], settings: "Settings", deadline: float, log: "Log"
 ) -> list[Wishes]:
-    """Return what each recipient wants, in their order, and how the sender stands with him.
+    """Return what each recipient wants, in their order, and how the sender stands with him; without any, what all do.
 
     The sender is known by his envelope address and those in From. Raises Deferred if a table cannot be read.
     """
@@ -86,8 +86,10 @@ def gather(
         tables = recipients.sources(settings.tables.recipients, address)
         blocks = policy.matching_blocks("recipients", settings.recipients, address, recipients)
         found[name] = Wishes(name, [*released, *outgoing, *tables, *blocks, ("[policy]", settings.policy)])
+    if not found:
+        found[b""] = Wishes(b"", [*released, *outgoing, ("[policy]", settings.policy)])
     policy.look_up_sender(list(found.values()), senders.addresses, senders)
-    return [found[name] for name in envelope.recipients]
+    return [found[name] for name in envelope.recipients or found]
 
 
 def _claimed(fields: list[bytes]) -> list[bytes]:
