@@ -4,9 +4,12 @@ PREFIX = /usr/local
 # The interpreter of the installed command: /usr/bin/python3 or another that unprivileged accounts can start.
 PYTHON =
 VENV = .venv
+DIST = dist
 DEBS = postfix spamd spamc
+# What builds the Debian package.
+DEB_DEBS = dpkg-dev debhelper dh-python pybuild-plugin-pyproject python3-all python3-hatchling
 # What only the tests need: the kinds of Postfix tables, and servers for them.
-TEST_DEBS = man-db postfix-lmdb postfix-pcre postfix-sqlite postfix-pgsql postfix-ldap sqlite3 postgresql slapd ldap-utils chromium chromium-driver systemd-journal-remote strace
+TEST_DEBS = man-db postfix-lmdb postfix-pcre postfix-sqlite postfix-pgsql postfix-ldap sqlite3 postgresql slapd ldap-utils chromium chromium-driver systemd-journal-remote strace procmail maildrop $(DEB_DEBS) debootstrap iproute2 lintian
 
 .PHONY: help
 help: ## list the targets
@@ -22,6 +25,11 @@ uninstall: ## remove what `make install` put below PREFIX
 	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt' '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt-admin'
 	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/pf-spamfilt.1' '$(DESTDIR)$(PREFIX)/share/man/man5/pf-spamfilt.toml.5'
 	rm -f '$(DESTDIR)$(PREFIX)/share/man/man8/pf-spamfilt-admin.8'
+
+.PHONY: deb
+deb: ## build a Debian package into DIST (dist)
+	@lab/packages.sh $(DEB_DEBS)
+	@scripts/deb.sh '$(DIST)'
 
 .PHONY: demo
 demo: packages ## send mail through a private Postfix and spamd, and show what comes out

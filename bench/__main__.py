@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import amavis, large, log_report, machine, memory, quarantine_list, startup, tables, throughput
+from bench import amavis, examples, large, log_report, machine, memory, quarantine_list, startup, tables, throughput
 from bench.meter import own_group
 from bench.report import Progress, Section, as_markdown, as_text
 from bench.scene import MESSAGE, Scene, stock_rules
@@ -23,7 +23,9 @@ BENCHMARKS: dict[str, Callable[[Scene], Section]] = {
     "large": large.measure,
     "report": log_report.measure,
     "quarantine": quarantine_list.measure,
+    "examples": examples.measure,
 }
+ONLY_NAMED = {"examples"}  # each turn starts servers anew: minutes
 ROUNDS, QUICK_ROUNDS = 12, 3
 
 
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace, progress: Progress) -> tuple[list[Section], list[str]]:
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    names = [name for name in BENCHMARKS if name in (options.names or BENCHMARKS)]
+    names = [name for name in BENCHMARKS if name in (options.names or BENCHMARKS.keys() - ONLY_NAMED)]
     rules = "" if options.light else stock_rules()
     with (
         own_group() as group,

@@ -1,6 +1,7 @@
 """What one run costs when spamc and sendmail cost next to nothing: user and system time, over a bare interpreter's.
 
-The bare interpreter runs two_spawns.py, which starts the same two stubs and no more.
+The bare interpreter runs two_spawns.py, which starts the same two stubs and no more. With --pipe-to, sendmail's stub is
+the command; --stdout starts one stub less, and writes the message into a pipe.
 """
 
 import os
@@ -21,15 +22,18 @@ BUDGET, BUDGET_WITH_POLICIES = Budget(1.3), Budget(1.4)
 
 
 class Lane(NamedTuple):
-    """One run of pf-spamfilt: the text of its settings, None for no file; its budget if they are compiled."""
+    """One run of pf-spamfilt: the text of its settings, None for no file; its budget if they are compiled; its form."""
 
     settings: str | None
     budget: Budget | None = None
+    arguments: tuple[str, ...] = ("--", SENDER, RECIPIENT)
 
 
 LANES = {
     "no settings file": Lane(None, BUDGET),
     "settings, compiled": Lane(policies.plain(), BUDGET),
+    "settings, compiled, --stdout": Lane(policies.plain(), BUDGET, ("--stdout", SENDER, RECIPIENT)),
+    "settings, compiled, --pipe-to": Lane(policies.plain(), BUDGET, ("--pipe-to", "/usr/sbin/sendmail")),
     "settings, not compiled": Lane(policies.plain()),
     BLOCKS: Lane(policies.plain() + policies.blocks(), BUDGET_WITH_POLICIES),
     LISTS: Lane(policies.plain() + policies.lists(), BUDGET_WITH_POLICIES),
@@ -73,7 +77,7 @@ def _runner(scene: Scene, name: str, lane: Lane) -> Runner:
         source.write_text(lane.settings, encoding="utf-8")
         if lane.budget:
             compile_settings(scene, source)
-    return Runner([str(scene.command), "--", SENDER, RECIPIENT], folder)
+    return Runner([str(scene.command), *lane.arguments], folder)
 
 
 def _section(runners: dict[str, Runner], slow: Runner) -> Section:

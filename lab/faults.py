@@ -1,8 +1,8 @@
 """The table of faults: every way we can think of in which a filter's world can be wrong.
 
-Data for stage.play. Six families are played to every filter; three only to pf-spamfilt: `install`, what can be wrong
-with itself, and `policies` and `stores`, which no other filter has. Not in the table, because no shell
-script that Postfix executes can survive them:
+Data for stage.play. Six families are played to every filter; four only to pf-spamfilt: `install`, what can be wrong
+with itself, `policies` and `stores`, which no other filter has, and `hooks`, its forms for local delivery. Not in the
+table, because no shell script that Postfix executes can survive them:
 
 - An empty file in place of the command: execvp(3) runs it as a shell script, which ends with status 0.
 - Fewer than 11 descriptors: /bin/sh wants number 10 for its script, and ends with 2, which bounces.
@@ -16,12 +16,12 @@ import resource
 import signal
 from functools import partial
 
-from lab import policy_faults, store_faults, stub_spamd, worlds
+from lab import hook_faults, policy_faults, store_faults, stub_spamd, worlds
 from lab.messages import BODY, CLEAN, FORGED, HEADER, SCANNED_ELSEWHERE, of_size
 from lab.pipe8 import SYS_EXITS, Host
 from lab.stage import GOOD_SENDMAIL, MAX_SIZE, Fault, Kill
 
-FAMILIES = ("spamd", "spamc", "sendmail", "host", "message", "envelope", "install", "policies", "stores")
+FAMILIES = ("spamd", "spamc", "sendmail", "host", "message", "envelope", "install", "policies", "stores", "hooks")
 STATUSES = (1, 2, *SYS_EXITS, 120, 126, 127, 255)
 SPAMC_STATUSES = (1, 2, 64, 69, 70, 74, 75, 76, 98, 127)
 KILLED_BY = ("ABRT", "BUS", "KILL", "SEGV", "TERM", "XCPU")
@@ -29,7 +29,7 @@ KILLED_BY = ("ABRT", "BUS", "KILL", "SEGV", "TERM", "XCPU")
 
 def table() -> tuple[Fault, ...]:
     """Return all faults, family by family."""
-    ours = (*_install(), *policy_faults.table(), *store_faults.table())
+    ours = (*_install(), *policy_faults.table(), *store_faults.table(), *hook_faults.table())
     return (*_spamd(), *_spamc(), *_sendmail(), *_host(), *_message(), *_envelope(), *ours)
 
 

@@ -29,8 +29,8 @@ from lab.tools import ENVIRONMENT, LabError, install
 # Waits for a line, or for the end of the process that holds the pipe's other end; $1 is the lab's directory.
 WATCHER = """
 read -r _ && exit 0
-postfix abort
-for file in "$1"/*.pid; do kill -9 "-$(cat "$file")"; done
+for etc in "$1"/etc "$1"/*/etc; do [ -d "$etc" ] && postfix -c "$etc" abort; done
+for file in "$1"/*.pid "$1"/*/*.pid; do kill -9 "-$(cat "$file")"; done
 sleep 1
 rm -rf -- "$1"
 """
@@ -130,7 +130,7 @@ class MailHost:
         self.directory.chmod(0o755)
         self._watch()
         self.number = accounts.unused_number()
-        self._clean_up.callback(_kill_all_of, self.number)
+        self._clean_up.callback(kill_all_of, self.number)
         accounts.write_copies(self.directory, self.number)
         if not self.command:
             self._progress("installing pf-spamfilt into a temporary directory")
@@ -189,7 +189,7 @@ def program_name(pid: int) -> str:
     return ""
 
 
-def _kill_all_of(number: int) -> None:
+def kill_all_of(number: int) -> None:
     """Kill what the filter's account still runs in this namespace: a filter outlives Postfix's stopping."""
     for pid in _processes_of(number):
         with contextlib.suppress(OSError):

@@ -58,6 +58,7 @@ message_size_limit = 104857600
 mailbox_size_limit = 0
 virtual_mailbox_limit = 0
 smtpd_error_sleep_time = 0
+in_flow_delay = 0
 notify_classes =
 
 # A queue id is never used twice, and a deferred message is tried again after seconds.
@@ -71,6 +72,8 @@ transport_retry_time = 3s
 
 class Postfix:
     """The private Postfix of one lab; its `configuration` must lie over /etc/postfix before start()."""
+
+    _place: tuple[str, ...] = ()  # options that say which Postfix of several is meant
 
     def __init__(self, lab: Path, number: int, command: str, main: str = "", master: str = "") -> None:
         self.lab = lab
@@ -107,7 +110,7 @@ class Postfix:
     def start(self) -> None:
         """Start it and return when it accepts mail."""
         try:
-            run(["postfix", "start"])
+            run(["postfix", *self._place, "start"])
         except LabError as error:
             raise LabError(f"{error}; the end of its log:\n{self.log_tail()}") from error
 
@@ -115,13 +118,13 @@ class Postfix:
         """Stop it at once, in the middle of whatever it does; does nothing when it is not running."""
         if not self.running():
             return
-        run(["postfix", "abort"])
+        run(["postfix", *self._place, "abort"])
         if not wait_until(lambda: not self.running(), timeout=5):
-            run(["postfix", "stop"])
+            run(["postfix", *self._place, "stop"])
 
     def reload(self) -> None:
         """Have the configuration read again while it runs; work under way ends with the old one."""
-        run(["postfix", "reload"])
+        run(["postfix", *self._place, "reload"])
 
     def running(self) -> bool:
         """Tell whether the master daemon runs, by its lock file: a process id proves nothing here."""
@@ -129,7 +132,7 @@ class Postfix:
 
     def flush(self) -> None:
         """Try all deferred mail again now."""
-        run(["postqueue", "-f"])
+        run(["postqueue", *self._place, "-f"])
 
     def queued(self) -> list[str]:
         """Return QUEUE/ID of all mail which is not delivered yet."""
@@ -141,7 +144,7 @@ class Postfix:
 
     def discard_queue(self) -> None:
         """Delete all queued mail."""
-        run(["postsuper", "-d", "ALL"])
+        run(["postsuper", *self._place, "-d", "ALL"])
 
     def wait_idle(self, timeout: float = 30) -> None:
         """Wait until all mail has left the queue; LabError, with what is left, after timeout seconds."""
@@ -176,7 +179,7 @@ class Postfix:
 
     def _status(self) -> bool:
         try:
-            run(["postfix", "status"])
+            run(["postfix", *self._place, "status"])
         except LabError:
             return False
         return True

@@ -199,11 +199,17 @@ class Spamd:
 
 def rules() -> str:
     """Return the lab's rules: SpamAssassin's usual header fields, a rule for each of SCORES, and GTUBE."""
-    lines = [USUAL_FIELDS]
+    lines = [USUAL_FIELDS + score_rules()]
+    lines += [f"body GTUBE {GTUBE_RULE}", "describe GTUBE Generic test for unsolicited bulk e-mail"]
+    lines += ["tflags GTUBE userconf noautolearn", "score GTUBE 1000", ""]
+    return "\n".join(lines)
+
+
+def score_rules() -> str:
+    """Return a rule for each of SCORES, which X-Test-Score asks for."""
+    lines = []
     for score in SCORES:
         name = f"T_{score}".replace("-", "MINUS_")
         lines += [f"header {name} X-Test-Score =~ /^\\s*{score}\\s*$/", f"score {name} {score}"]
         lines += [f"describe {name} The message asks for {score} points"]
-    lines += [f"body GTUBE {GTUBE_RULE}", "describe GTUBE Generic test for unsolicited bulk e-mail"]
-    lines += ["tflags GTUBE userconf noautolearn", "score GTUBE 1000", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])

@@ -98,6 +98,7 @@ answer() {   # as postmap -q -: status 1 if the table, which has one entry, has 
     [ "$found" ]
 }
 """
+_CALLER = "#!/bin/sh\nDIR=@DIR@\n"
 _SETTINGS = """spamc.command = ["{spamc}"]
 spamc.servers = [{servers}]
 spamc.timeout = 3
@@ -139,8 +140,9 @@ class Fault:
 
     spamc, sendmail and postmap are shell code after the preambles above; None: no such file, empty: an empty one.
     `spamd` names a behaviour of stub_spamd, and then spamc is the real one. `policy` is added to the settings. `world`
-    changes the machine, in the command's own mount namespace. `only_ours`: no other filter can have this fault. The
-    rest is what the filter may and must do: see judgement.Case.
+    changes the machine, in the command's own mount namespace. `caller` is shell code that starts the command, "$1", in
+    one of its forms for local delivery, instead of pipe(8) itself. `only_ours`: no other filter can have this fault.
+    The rest is what the filter may and must do: see judgement.Case.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Fault:
     sender: bytes = b"sender@example.com"
     recipients: tuple[bytes, ...] = (b"user@example.com",)
     arguments: tuple[bytes, ...] | None = None
+    caller: str = ""
     settings: Callable[[Path], None] | None = None
     policy: str = ""
     host: pipe8.Host = field(default_factory=pipe8.Host)
@@ -416,6 +419,9 @@ def _argv(fault: Fault, filter_name: str, directory: Path, port: int, install: I
     if filter_name == PF_SPAMFILT:
         if install is None:
             raise HarnessError("no pf-spamfilt command was given")
+        if fault.caller:
+            _program(directory, "caller", _CALLER, fault.caller, 0o755)
+            return [f"{directory}/caller".encode(), os.fsencode(install.command)]
         return [os.fsencode(install.command), *arguments]
     if filter_name == CHAPTER_SCRIPT:
         return [_chapter_script(directory, spamc), *arguments]

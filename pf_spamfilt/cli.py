@@ -1,4 +1,7 @@
-"""The forms of the command that a person types: --help, --version, --config FILE, --explain. Here is click."""
+"""The forms of the command that a person types: --help, --version, --config FILE, --explain. Here is click.
+
+door.py takes --stdout and --pipe-to before this is imported: here they are only shown.
+"""
 
 import os
 import sys
@@ -15,15 +18,28 @@ Exit status:
   65  sendmail says that this message can never be accepted: it bounces
   69  every recipient's settings say that this message be bounced
   75  anything that may be different later: Postfix tries again
+  With --pipe-to, also any other status of sysexits(3) with which COMMAND ended.
 
 \b
 Examples:
   pf-spamfilt jane@example.com joe@example.net < message
   pf-spamfilt --explain jane@example.com joe@example.net < message
 
+\b
+Examples for local delivery: a rule in ~/.procmailrc, and a line in main.cf:
+  :0fw
+  | /usr/local/bin/pf-spamfilt --stdout
+  mailbox_command = /usr/local/bin/pf-spamfilt --pipe-to /usr/bin/procmail -a "$EXTENSION"
+
 The message is read from standard input. Settings are in pf-spamfilt.toml in Postfix's configuration
 directory. More in man pf-spamfilt and man pf-spamfilt.toml.
 """
+
+
+def _misplaced(_: click.Context, option: click.Parameter, value: object) -> None:
+    """Refuse an option that door.py would have taken where it belongs."""
+    if value:
+        raise click.UsageError(f"{option.opts[0]} stands first, or after --config FILE")
 
 
 @click.command(
@@ -41,6 +57,21 @@ directory. More in man pf-spamfilt and man pf-spamfilt.toml.
     "explaining",
     is_flag=True,
     help="Deliver nothing: tell what would become of the message, and why.",
+)
+@click.option(
+    "--stdout",
+    is_flag=True,
+    expose_value=False,
+    callback=_misplaced,
+    help="Write the result to standard output, or nothing: for procmail, maildrop, a shell. The envelope, if not"
+    " given, is SENDER and RECIPIENT in the environment.",
+)
+@click.option(
+    "--pipe-to",
+    metavar="COMMAND [ARG]...",
+    expose_value=False,
+    callback=_misplaced,
+    help="Give the result to this command, and end with its status: for mailbox_command and ~/.forward.",
 )
 @click.argument("sender", required=False)
 @click.argument("recipients", nargs=-1, metavar="RECIPIENT...")

@@ -51,9 +51,12 @@ def _take_config(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _open_descriptors() -> None:
-    """Open what is closed of stdin, stdout and stderr: otherwise the message's file would take its place."""
+    """Open what is closed of stdin, stdout and stderr: otherwise the message's file would take its place.
+
+    Only for reading: what is written there is an error as before, and no message that was taken.
+    """
     for fd in (0, 1, 2):
         try:
             posix.fstat(fd)
         except OSError:
-            posix.open("/dev/null", posix.O_RDWR)
+            posix.open("/dev/null", posix.O_RDONLY)

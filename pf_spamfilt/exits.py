@@ -10,9 +10,24 @@ USAGE = 64
 DATAERR = 65
 UNAVAILABLE = 69
 TEMPFAIL = 75
-OSERR = 71
-# What sysexits(3) defines: of a local delivery agent, Postfix knows what they mean.
-SYSEXITS = range(64, 79)
+# What Postfix takes the statuses of sysexits(3) to mean, if a delivery agent says nothing else.
+SYSEXITS = {
+    64: "5.3.0",
+    65: "5.6.0",
+    66: "5.3.0",
+    67: "5.1.1",
+    68: "5.1.2",
+    69: "5.3.0",
+    70: "5.3.0",
+    71: "4.3.0",
+    72: "5.3.0",
+    73: "5.2.0",
+    74: "5.3.0",
+    75: "4.3.0",
+    76: "5.5.0",
+    77: "5.7.0",
+    78: "5.3.5",
+}
 # The enhanced code of a scanner that could not be reached, or did not answer in time.
 UNREACHED = "4.4.1"
 
@@ -52,7 +67,7 @@ class ScanFailed(Deferred):
 
 
 class Rejected(Ended):
-    """Sendmail said that this message can never be accepted: it is bounced."""
+    """Sendmail, or the command that gets the message, said that it can never be accepted: it is bounced."""
 
     status = DATAERR
     code = "5.6.0"

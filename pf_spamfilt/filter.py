@@ -11,7 +11,7 @@ import time
 from pf_spamfilt import examine, headers, policy, process, report, settings, spool, trace, wishes
 from pf_spamfilt.dispose import Disposal
 from pf_spamfilt.envelope import Envelope
-from pf_spamfilt.exits import OK, TEMPFAIL, UNAVAILABLE, USAGE, Deferred, Ended, UsageError
+from pf_spamfilt.exits import OK, UNAVAILABLE, USAGE, Deferred, Ended, Rejected, UsageError
 from pf_spamfilt.log import Log
 from pf_spamfilt.verdict import Scan
 
@@ -59,7 +59,7 @@ def _failed(error: Exception, out: int, record: report.Record, log: Log, seconds
         tell(ended.text, out)
         return USAGE
     reason = report.printable(f"{ended.code} {ended.text}", 300)
-    outcome = record.undone("rejected" if ended.status != TEMPFAIL else "deferred")
+    outcome = record.undone("rejected" if isinstance(ended, Rejected) else "deferred")
     _log_outcomes(record, log, seconds)
     log.warning(report.line(record, outcome, seconds, reason))
     tell(reason, out)
@@ -106,8 +106,8 @@ class Filter:
 
         Return why it is refused, if it is for all recipients; then the caller has to bounce it.
         """
-        self.form.check(self.envelope)
         message = spool.without_forgery(self.read())
+        self.form.check(self)
         everybody = wishes.gather(self.envelope, self.fields, self.settings, self.scan_deadline, self.log)
         scans = examine.examine(self, message, everybody)
         treatments = self.decide(everybody, scans)

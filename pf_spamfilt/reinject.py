@@ -13,7 +13,7 @@ from pf_spamfilt.exits import DATAERR, Deferred, Rejected, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pf_spamfilt.dispose import Disposal
-    from pf_spamfilt.envelope import Envelope
+    from pf_spamfilt.filter import Filter
     from pf_spamfilt.log import Log
     from pf_spamfilt.spool import Message
 
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 class Reinjection:
     """The form of the command that pipe(8) and people use: sender and recipients are arguments, sendmail gets copies.
 
-    `action` is what becomes of a copy, `out` the file in which words about it are written, with
-    `tells_success` also if all is well; `is_hook`: it is for one
-    user, of one message that goes on from here; `obeys_destiny`: spam may also go nowhere; `user`: spamc's, if it is
-    not as the settings say.
+    `action` is what becomes of a copy; `out` the file in which words about it are written, with `tells_success` also
+    if all is well; `is_hook`: there is one copy, which does not come back here; `obeys_destiny`: spam may also go
+    nowhere; `user`: spamc's, if it is not as the settings say.
     """
 
     action = report.REINJECTED
@@ -43,9 +42,9 @@ class Reinjection:
             raise UsageError("usage: pf-spamfilt SENDER RECIPIENT... (see pf-spamfilt --help)")
         return process.encode(self.arguments)
 
-    def check(self, envelope: "Envelope") -> None:
+    def check(self, running: "Filter") -> None:
         """Raise Deferred for an address that sendmail would not take."""
-        for address in (envelope.sender, *envelope.recipients):
+        for address in (running.envelope.sender, *running.envelope.recipients):
             for_sendmail(address)
 
     def deliver(self, disposal: "Disposal", message: "Message", recipients: list[bytes]) -> None:

@@ -10,7 +10,7 @@ from pf_spamfilt.envelope import NULL_SENDER
 PASSES = 3
 # What pf-spamfilt-admin(8) puts on top of a message that it releases from quarantine.
 RELEASED = b"X-Quarantine-Released"
-_TELLING = (b"received", b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
+_TELLING = (b"received", b"return-path", b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
 
 
 def telling(fields: list[bytes]) -> list[bytes]:
@@ -36,6 +36,22 @@ def host(fields: list[bytes]) -> str:
             name = clauses[0].decode("ascii", "replace") if clauses else ""
             return name if name.replace("-", "").replace(".", "").isalnum() else ""
     return ""
+
+
+def sender(fields: list[bytes]) -> bytes:
+    """Return the envelope sender that a delivery agent has put on top: in Return-Path, otherwise in an mbox line.
+
+    Empty is the null sender, or that neither is there.
+    """
+    for field in fields:
+        name = headers.name_of(field)
+        if name == b"return-path":
+            return headers.value_of(field)
+        if name == b"received":
+            break
+    top = fields[0] if fields else b""
+    is_mbox = headers.is_mbox_line(top) and b" " in headers.name_of(top)
+    return top.split()[1].replace(b"MAILER-DAEMON", NULL_SENDER) if is_mbox else NULL_SENDER
 
 
 def may_answer(sender: bytes, fields: list[bytes]) -> bool:

@@ -1,8 +1,10 @@
 """The mail host of these tests, and what they ask of it again and again: send, wait, count exactly, look at the log."""
 
 import contextlib
+import json
 import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -98,6 +100,12 @@ class Host(MailHost):
         file.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
         file.chmod(0o755)
         return file
+
+    def check(self) -> list[str]:
+        """Return what `pf-spamfilt-admin check` finds wrong, but for settings that are not compiled."""
+        ended = subprocess.run([f"{self.command}-admin", "check", "--json"], capture_output=True, check=False)
+        found = json.loads(ended.stdout)
+        return [each["text"] for each in found if each["severity"] != "ok" and each["id"] != "compiled"]
 
     def servers(self, *servers: str, more: str = "") -> None:
         """Write settings with these servers for spamd, and `more` lines for [spamc] and what follows."""

@@ -57,3 +57,23 @@ def test_what_is_queued_holds_the_original_body_or_nothing_is_queued(command, si
     queued = (site / "queued").read_bytes()
     assert queued == answer
     assert queued.endswith(headers.split(message)[1].removeprefix(b"\r\n").removeprefix(b"\n"))
+
+
+@given(data=st.data(), message=MESSAGES, status=st.sampled_from([0, 0, 0, 1, 69]))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("form", [("--stdout",), ("--pipe-to", "/bin/sh", "-c", 'cat >"$MAIL_CONFIG/taken"')])
+def test_local_delivery_gets_what_spamassassin_returned_or_nothing(command, site, form, data, message, status):
+    answer = data.draw(answers(message))
+    (site / "answer").write_bytes(answer)
+    (site / "status").write_text(str(status))
+    taken = site / "taken"
+    taken.unlink(missing_ok=True)
+    environment = {"MAIL_CONFIG": str(site), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([command, *form], input=message, capture_output=True, timeout=30, env=environment)
+    if form[0] == "--stdout" and done.stdout:
+        taken.write_bytes(done.stdout)
+    assert done.returncode in (0, 75)
+    assert taken.exists() == (done.returncode == 0)
+    if taken.exists():
+        assert taken.read_bytes() == answer
+        assert answer.endswith(headers.split(message)[1].removeprefix(b"\r\n").removeprefix(b"\n"))

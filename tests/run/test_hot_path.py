@@ -1,4 +1,4 @@
-"""What the per-message form imports: this is where its speed comes from."""
+"""What the per-message forms import: this is where their speed comes from."""
 
 import subprocess
 from typing import NamedTuple
@@ -87,7 +87,7 @@ def imported(prefix, make_site, python):
     """Run the installed package's per-message form; return what it told, and which modules it added."""
     main = next((prefix / "lib/pf-spamfilt/lib").glob("python3*/site-packages/pf_spamfilt/__main__.py"))
 
-    def imported(*, compiled=True, spamc=HAM, settings="", recipients=("joe@example.net",)):
+    def imported(*form, compiled=True, spamc=HAM, settings="", recipients=("joe@example.net",)):
         site = make_site(spamc, "cat >/dev/null", settings)
         if compiled:
             begin = f"import sys; sys.path.insert(0, {str(main.parent.parent)!r}); from pf_spamfilt import schema; "
@@ -98,7 +98,7 @@ import posix, sys
 posix._exit = lambda status: (print("status", status), print(*sys.modules), sys.stdout.flush())
 exec(compile(open({str(main)!r}).read(), {str(main)!r}, "exec"), {{"__file__": {str(main)!r}, "__name__": "__main__"}})
 """
-        lines = python(code, "jane@example.com", *recipients)
+        lines = python(code, *(form or ("jane@example.com", *recipients)))
         assert "status 0" in lines, lines
         return Run(lines[0], set(lines[-1].split()) - set(start))
 
@@ -110,6 +110,14 @@ def test_the_per_message_form_imports_only_what_the_rule_allows(imported):
     assert {name for name in run.modules if not name.startswith("pf_spamfilt")} <= ALLOWED
     assert not RARE & run.modules
     assert "pf_spamfilt.filter" in run.modules
+
+
+@pytest.mark.parametrize(
+    "form", [("--stdout",), ("--stdout", "jane@example.com", "joe@example.net"), ("--pipe-to", "/bin/cat")]
+)
+def test_the_forms_for_local_delivery_import_one_module_more(imported, form):
+    settings = POLICIES.replace('"discard"', '"pass"')
+    assert imported(*form, settings=settings, spamc=SPAM).modules - imported().modules == {"pf_spamfilt.hooks"}
 
 
 def test_policies_with_different_results_import_no_more(imported):

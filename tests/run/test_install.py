@@ -200,7 +200,7 @@ def test_a_virtual_environment_without_its_interpreter_defers(folder, wheel):
     subprocess.run([folder / "venv/bin/pip", "install", "-q", wheel], check=True)
     (folder / "venv/bin/python3").unlink()
     done = subprocess.run([folder / "venv/bin/pf-spamfilt", "a@b", "c@d"], input=b"x", capture_output=True)
-    assert (done.returncode, done.stdout[:6]) == (75, b"4.3.0 ")
+    assert (done.returncode, done.stderr[:6]) == (75, b"4.3.0 ")
 
 
 def test_the_wheel_holds_the_launcher_as_a_program_and_the_man_pages(wheel):
@@ -234,5 +234,5 @@ def test_a_launcher_without_its_package_defers(folder):
     (folder / "pf-spamfilt").write_bytes((PROJECT / "bin/pf-spamfilt").read_bytes())
     (folder / "pf-spamfilt").chmod(0o755)
     done = subprocess.run([folder / "pf-spamfilt", "a@b", "c@d"], input=b"x", capture_output=True)
-    assert (done.returncode, done.stdout[:6]) == (75, b"4.3.0 ")
+    assert (done.returncode, done.stderr[:6]) == (75, b"4.3.0 ")
     assert os.listdir(folder) == ["pf-spamfilt"]

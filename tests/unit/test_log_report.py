@@ -137,7 +137,7 @@ def test_a_cut_line_is_unreadable(length):
 @given(
     st.binary(max_size=250),
     st.lists(st.binary(max_size=250), max_size=9),
-    st.sampled_from(["reinjected", "quarantined", "discarded", "bounced"]),
+    st.sampled_from(report.ACTIONS),
     st.booleans(),
 )
 def test_addresses_are_never_taken_for_something_else(sender, to, action, spam):

@@ -18,7 +18,8 @@ _IDENT = rb" (?:[^ ]*[^ :] )?pf-spamfilt\[(\d+)\]: "
 _KEYS = (
     rb"(\w+): from=<([^>]*)>, to=((?:<[^>]*>(?:,<[^>]*>)*(?:,\(\+\d+ more\))?)?), size=\d+, user=[^,]*,"
     rb" score=([^ ]*), required=[^ ]*, verdict=(spam|ham|unscanned),(?: list=(welcome|block|both),)?"
-    rb" action=(reinjected|quarantined|discarded|bounced|deferred|rejected),(?: quarantine=(<[^>]*>)[^,]*,)?"
+    rb" action=(reinjected|written|piped|quarantined|discarded|bounced|deferred|rejected),"
+    rb"(?: quarantine=(<[^>]*>)[^,]*,)?"
     rb" scan=(\d+\.\d\d), total=(\d+\.\d\d), (?:tests=([^ ]*)|reason=(.*))"
 )
 _LINE = re.compile(_STAMP + _IDENT + _KEYS)

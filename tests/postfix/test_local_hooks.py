@@ -1,0 +1,203 @@
+"""Local delivery by the examples as they are: procmailrc, forward, mailfilter, and each line of main.cf.local.
+
+A real local(8), spamd, procmail and maildrop; only the path of pf-spamfilt is another.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from email import message_from_bytes
+from email.message import Message
+
+import pytest
+from proving import MESSAGES, Host, scoring
+
+from lab.local_users import DOMAIN, INSTALLED, User, accounts, delivering
+from lab.tools import PROJECT
+
+EXAMPLE = PROJECT / "examples" / "main.cf.local"
+LINES = re.findall(r"^#(mailbox_command = .*)", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+PROCMAIL, PIPED_PROCMAIL, PIPED_MAILDROP, MAILDROP = LINES
+
+
+def forward(user: User) -> None:
+    user.example("forward", ".forward")
+
+
+def procmailrc(user: User) -> None:
+    user.example("procmailrc", ".procmailrc")
+
+
+def mailfilter(user: User) -> None:
+    user.example("mailfilter", ".mailfilter")
+
+
+def nothing(_: User) -> None:
+    pass
+
+
+# Each way of delivery: what main.cf says, and what the user has in his home directory.
+WAYS: dict[str, tuple[str, Callable[[User], None]]] = {
+    "procmail with the procmailrc": (PROCMAIL, procmailrc),
+    "the filter, then procmail": (PIPED_PROCMAIL, nothing),
+    "the filter, then maildrop": (PIPED_MAILDROP, nothing),
+    "maildrop with the mailfilter": (MAILDROP, mailfilter),
+    "the forward": ("", forward),
+}
+
+
+class Site:
+    """The mail host, delivering in one way to jane and sam."""
+
+    def __init__(self, host: Host, users: dict[str, User], prepare: Callable[[User], None]) -> None:
+        self.host = host
+        self.jane, self.sam = users["jane"], users["sam"]
+        self._prepare = prepare
+
+    def begin(self) -> None:
+        """Let the users have no mail, and in their home directories only what they need."""
+        for user in (self.jane, self.sam):
+            user.forget()
+            self._prepare(user)
+
+    def log(self) -> str:
+        """Return the end of Postfix's log, and what the filter says."""
+        return "\n".join([self.host.postfix.log_tail(10), *self.host.syslog.lines("pf-spamfilt")[-5:]])
+
+    def send(self, message: bytes | str, *names: str, sender: str = "sender@client.example") -> str:
+        """Send a message to these users, of whom jane is one, without a filter in the queue."""
+        recipients = [f"{name}@{DOMAIN}" for name in names or ("jane",)]
+        return self.host.put(message, recipients, sender, filtered=False)
+
+    def deliver(self, message: bytes | str, *names: str, sender: str = "sender@client.example") -> None:
+        """Send a message and wait until Postfix has delivered it."""
+        self.send(message, *names, sender=sender)
+        self.host.postfix.wait_idle()
+
+    def outcome(self, queue_id: str, status: str) -> str:
+        """Wait for Postfix's word on a message."""
+        return self.host.postfix.wait_log(queue_id, "relay=local", f"status={status}")
+
+
+def inbox(user: User) -> list[Message]:
+    """Return the messages in a user's inbox, an mbox file: a line "From " in a message has a mark there."""
+    content = user.inbox.read_bytes() if user.inbox.exists() else b""
+    parts = re.split(rb"^From .*\n", content, flags=re.MULTILINE)[1:]
+    return [message_from_bytes(re.sub(rb"^>From ", b"From ", part, flags=re.MULTILINE)) for part in parts]
+
+
+def spam(user: User) -> list[bytes]:
+    """Return the messages in a user's folder for spam, whichever format it has."""
+    folder = user.home / "spam"
+    if folder.is_dir():
+        return [file.read_bytes() for file in sorted((folder / "new").iterdir())]
+    return [folder.read_bytes()] if folder.exists() else []
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def running(request: pytest.FixtureRequest, module_mailhost: Host) -> Iterator[Site]:
+    """The mail host, delivering in one of the ways."""
+    line, prepare = WAYS[request.param]
+    with accounts(module_mailhost, "jane", "sam") as users:
+        line = line.replace(INSTALLED, module_mailhost.command)
+        with delivering(module_mailhost, line):
+            yield Site(module_mailhost, users, prepare)
+
+
+@pytest.fixture
+def site(running: Site, mailhost: Host) -> Site:
+    """The same, as new: the users have nothing but what the way asks for."""
+    running.begin()
+    return running
+
+
+def test_mail_is_scanned_for_the_account_and_delivered_whole(site: Site) -> None:
+    """The account is spamd's user: its own preferences hold."""
+    site.host.spamd.preferences("jane", "required_score 50\n")
+    site.deliver(scoring(20))
+    (copy,) = inbox(site.jane)
+    assert copy["X-Spam-Status"].startswith("No, score=20.0 required=50.0"), site.log()
+    assert copy.get_payload().rstrip("\n") == MESSAGES["clean"].partition(b"\n\n")[2].decode().rstrip("\n")
+    assert site.host.scans("user=jane,", "required_score=50.0")
+
+
+def test_two_accounts_are_scanned_each_with_his_own_preferences(site: Site) -> None:
+    site.host.spamd.preferences("jane", "required_score 50\n")
+    site.host.spamd.preferences("sam", "required_score 40\n")
+    site.deliver(scoring(20), "jane", "sam")
+    told = [copy["X-Spam-Status"].split()[2] for user in (site.jane, site.sam) for copy in inbox(user)]
+    assert told == ["required=50.0", "required=40.0"], site.log()
+
+
+def test_spam_is_marked(site: Site) -> None:
+    site.deliver("gtube")
+    (copy,) = [*spam(site.jane), *(bytes(copy) for copy in inbox(site.jane))]
+    assert b"\nX-Spam-Flag: YES\n" in copy, site.log()
+
+
+def test_a_forged_mark_is_none(site: Site) -> None:
+    site.deliver(b"X-Spam-Flag: YES\n" + MESSAGES["clean"])
+    (copy,) = inbox(site.jane)
+    assert copy["X-Spam-Flag"] is None, site.log()
+    assert spam(site.jane) == []
+
+
+def test_mail_waits_for_spamd(site: Site) -> None:
+    """Nothing is delivered without a scan; the next queue run delivers it once."""
+    site.host.spamd.kill()
+    line = site.outcome(site.send("clean"), "deferred")
+    assert (inbox(site.jane), spam(site.jane)) == ([], []), line
+    site.host.spamd.start()
+    site.host.postfix.flush()
+    site.host.postfix.wait_idle()
+    (copy,) = inbox(site.jane)
+    assert copy["X-Spam-Status"].startswith("No, "), site.log()
+
+
+def test_mail_for_an_extension_is_delivered(site: Site) -> None:
+    site.deliver("clean", "jane+lists")
+    assert [copy["Subject"] for copy in inbox(site.jane)], site.log()
+    assert site.host.syslog.wait_for("user=jane,", "to=<jane+lists@")
+
+
+@pytest.mark.parametrize("sender", ["sender@client.example", "", "o'brien@client.example"])
+def test_the_sender_is_known(site: Site, sender: str) -> None:
+    """From the message, or from the environment, in which local(8) has replaced what a shell might read."""
+    site.deliver("bounce", sender=sender)
+    assert len(inbox(site.jane)) == 1, site.log()
+    assert any(site.host.syslog.lines(f"from=<{name}>") for name in (sender, sender.replace("'", "_"))), site.log()
+
+
+def test_a_message_that_looks_like_a_mailbox_is_one_message(site: Site) -> None:
+    """Lines that begin with "From " end a message in an mbox file."""
+    message = MESSAGES["clean"] + b"\nFrom here on it is a trap.\n\nFrom jane@example.com  Mon Nov 23 05:15:16 2026\n"
+    site.deliver(message)
+    (copy,) = inbox(site.jane)
+    assert "here on it is a trap." in copy.get_payload(), site.log()
+
+
+@pytest.mark.parametrize("running", ["the filter, then procmail"], indirect=True)
+@pytest.mark.parametrize(
+    ("destiny", "ends"), [("bounce", ("bounced", "dsn=5.7.1")), ("discard", ("sent", "dsn=2.0.0"))]
+)
+def test_settings_say_what_becomes_of_spam(site: Site, destiny: str, ends: tuple[str, str]) -> None:
+    site.host.configured(f'[policy]\nkill_level = 10\ndestiny = "{destiny}"\n')
+    line = site.outcome(site.send(scoring(12)), ends[0])
+    assert ends[1] in line
+    assert inbox(site.jane) == []
+    assert site.host.syslog.wait_for("to=<jane@lab.example>", f"action={destiny}")
+
+
+@pytest.mark.parametrize("running", ["the filter, then maildrop"], indirect=True)
+def test_postfix_tries_again_what_the_command_puts_off(site: Site) -> None:
+    """With maildrop's status and words in Postfix's log."""
+    site.jane.write(".mailfilter", "EXITCODE=75\nexit\n")
+    line = site.outcome(site.send("clean"), "deferred")
+    assert "maildrop exited with status 75" in line
+    site.jane.write(".mailfilter", "")
+    site.host.postfix.flush()
+    site.host.postfix.wait_idle()
+    assert len(inbox(site.jane)) == 1, site.log()
+
+
+def test_every_setting_of_the_example_is_tried() -> None:
+    assert set(LINES) == {line for line, _ in WAYS.values()} - {""}

@@ -1,0 +1,271 @@
+"""make deb: what the package holds, and that it installs, filters, upgrades and is removed in a clean root.
+
+The roots are the distribution's own, with its real Postfix and spamd, which the package has brought along.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from lab import cleanroot
+from lab.tools import PROJECT, LabError, run
+from pf_spamfilt import __version__
+
+DOCUMENTS = "/usr/share/doc/pf-spamfilt"
+LIBRARY = "/usr/lib/python3/dist-packages/pf_spamfilt"
+STORE = "/var/spool/pf-spamfilt"
+PLACES = (
+    "/usr/bin/pf-spamfilt", "/usr/bin/pf-spamfilt-admin", LIBRARY, f"{LIBRARY}-{__version__}.dist-info",
+    "/usr/lib/sysusers.d/pf-spamfilt.conf", "/usr/lib/tmpfiles.d/pf-spamfilt.conf", DOCUMENTS,
+    "/usr/share/man/man1/pf-spamfilt.1.gz", "/usr/share/man/man5/pf-spamfilt.toml.5.gz",
+    "/usr/share/man/man8/pf-spamfilt-admin.8.gz", "/usr/share/lintian/overrides/pf-spamfilt",
+)  # fmt: skip
+INSTALL = "apt-get install -y --no-install-recommends /root/pf-spamfilt.deb spamd"
+START = """\
+spamd --daemonize --local --username=debian-spamd --pidfile=/run/spamd.pid --syslog=/var/log/spamd.log
+postfix start
+"""
+SEND = """\
+cat >/root/send.py <<'END'
+import smtplib, sys
+with smtplib.SMTP("127.0.0.1") as client, open(sys.argv[1], "rb") as message:
+    client.sendmail("a@example.com", ["jane@clean.example"], message.read())
+END
+send() { python3 /root/send.py "/root/$1.eml"; }
+# wait_for COMMAND...: until it succeeds
+wait_for() { for _ in $(seq 300); do "$@" && return; sleep 0.1; done; cat /var/log/mail.log; exit 1; }
+in_log() { grep -q "$1" /var/log/mail.log; }
+"""
+FILTER = f"""\
+postconf -e maillog_file=/var/log/mail.log inet_protocols=ipv4 myhostname=clean.example mydestination=clean.example
+useradd --create-home jane
+pf-spamfilt-admin setup --quarantine dir:{STORE} --apply
+"""
+EMPTY = ": >/var/mail/jane\n"
+ARRIVED = "wait_for test -s /var/mail/jane"
+HOOK = 'mailbox_command = pf-spamfilt --pipe-to procmail -a "$EXTENSION"'
+
+
+@pytest.fixture(scope="module")
+def place():
+    """A folder for the package and the roots."""
+    with tempfile.TemporaryDirectory(prefix="pf-spamfilt-roots-", dir="/var/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def package(place):
+    """The package, as `make deb` builds it."""
+    subprocess.run(["make", "-s", "-C", PROJECT, "deb", f"DIST={place}/dist"], check=True)
+    (built,) = (place / "dist").iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(place, package):
+    """A clean root in which apt has installed the package and spamd; nothing else of ours was done."""
+    root = cleanroot.base().copy(place / "installed")
+    shutil.copy(package, root.path / "root/pf-spamfilt.deb")
+    for message in (PROJECT / "tests/messages").iterdir():
+        shutil.copy(message, root.path / "root")
+    root.run(INSTALL, network=True)
+    yield root
+    root.discard()
+
+
+@pytest.fixture(scope="module")
+def filtering(place, installed):
+    """The same after setup --apply, and after a clean message and a spam message by SMTP."""
+    root = installed.copy(place / "filtering")
+    root.run(
+        f"set -e\n{SEND}{FILTER}{START}send clean; send gtube; {ARRIVED}; wait_for in_log 'quarantined'; postfix stop"
+    )
+    yield root
+    root.discard()
+
+
+@pytest.fixture
+def root(place, filtering):
+    """A copy of the host that filters, for one test."""
+    copy = filtering.copy(place / "copy")
+    yield copy
+    copy.discard()
+
+
+def contents(root, path):
+    return (root.path / path.lstrip("/")).read_text()
+
+
+def fields(package):
+    """Return the control fields of a package, by name."""
+    return dict(re.findall(r"^(\S+): (.*)", run(["dpkg-deb", "--field", package]), re.MULTILINE))
+
+
+def held(package):
+    """Return mode and owner of what a package holds, by path."""
+    listed = [line.split() for line in run(["dpkg-deb", "--contents", package]).splitlines()]
+    return {path.removeprefix("."): (mode, owner) for mode, owner, _, _, _, path in listed}
+
+
+def test_the_version_is_that_of_the_program(package):
+    assert fields(package)["Version"] == __version__
+
+
+def test_it_needs_python_and_spamc_and_a_mail_system_and_recommends_spamd(package):
+    found = fields(package)
+    needed = set(found["Depends"].split(", "))
+    assert {"postfix | mail-transport-agent", "spamc", "python3-click", "python3-jinja2"} <= needed
+    assert any(re.fullmatch(r"python3(:any)? \(>= 3\.11~?\)", each) for each in needed)
+    assert found["Recommends"] == "spamd"
+
+
+def test_it_holds_nothing_outside_its_places(package):
+    files = [path for path, (mode, _) in held(package).items() if not mode.startswith("d")]
+    assert [path for path in files if not path.startswith(PLACES)] == []
+
+
+def test_everything_belongs_to_root_and_only_the_commands_are_programs(package):
+    found = held(package)
+    assert {owner for _, owner in found.values()} == {"root/root"}
+    assert {mode for mode, _ in found.values()} == {"drwxr-xr-x", "-rwxr-xr-x", "-rw-r--r--"}
+    programs = [path for path, (mode, _) in found.items() if mode == "-rwxr-xr-x"]
+    assert programs == ["/usr/bin/pf-spamfilt", "/usr/bin/pf-spamfilt-admin"]
+
+
+def test_every_example_is_there_as_it_is_used(package):
+    sources = [path.relative_to(PROJECT) for path in (PROJECT / "examples").rglob("*") if path.is_file()]
+    assert {f"{DOCUMENTS}/{path}" for path in sources} <= set(held(package))
+
+
+def test_lintian_has_no_complaint(package):
+    assert run(["lintian", "--allow-root", "--fail-on", "error,warning", package]) == ""
+
+
+def test_building_leaves_nothing_in_the_source_tree(place):
+    before = [set(os.listdir(PROJECT)), set((PROJECT / "debian").rglob("*"))]
+    run([PROJECT / "scripts/deb.sh", place / "again"])
+    assert [set(os.listdir(PROJECT)), set((PROJECT / "debian").rglob("*"))] == before
+
+
+def test_every_module_is_compiled_after_installation(installed):
+    """Otherwise every message would pay for it: the filter's account can store nothing."""
+    package = installed.path / LIBRARY.lstrip("/")
+    modules = {path.relative_to(package).with_suffix("") for path in package.rglob("*.py")}
+    compiled = {path.parent.parent.relative_to(package) / path.name.split(".")[0] for path in package.rglob("*.pyc")}
+    assert compiled == modules
+
+
+def test_the_account_and_its_quarantine_are_made(installed):
+    shown = installed.run(f"getent passwd spamfilt; stat -c '%A %U:%G' {STORE}")
+    assert re.fullmatch(
+        r"spamfilt:x:\d+:\d+:[^:]*:/nonexistent:/usr/sbin/nologin\ndrwx------ spamfilt:spamfilt\n", shown
+    )
+
+
+def test_installation_changes_nothing_of_postfix(installed):
+    assert (
+        installed.run(
+            "cmp /etc/postfix/master.cf /usr/share/postfix/master.cf.dist; ls /etc/postfix | grep spamfilt || :"
+        )
+        == ""
+    )
+
+
+def test_what_is_documented_names_the_command_where_it_is(installed):
+    files = f"$(find {DOCUMENTS} /usr/share/man -type f -path '*pf-spamfilt*')"
+    assert installed.run(f"zgrep -l /usr/local/bin/pf-spamfilt {files} || :") == ""
+
+
+def test_mail_is_filtered_and_marked(filtering):
+    assert "X-Spam-Status: No, score=" in contents(filtering, "/var/mail/jane")
+    assert "(ham " in contents(filtering, "/var/log/mail.log")
+
+
+def test_spam_is_kept_in_the_quarantine(filtering):
+    (kept,) = (filtering.path / STORE.lstrip("/")).iterdir()
+    assert b"\nSubject: " in kept.read_bytes()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_check_finds_nothing_wrong(root):
+    root.run(f"{START}pf-spamfilt-admin compile && exec pf-spamfilt-admin check")
+
+
+def test_setup_remove_restores_master_cf_and_leaves_the_packages_account(root):
+    said = root.run("postfix start; pf-spamfilt-admin setup --remove --apply && postfix stop")
+    assert "The account spamfilt stays: setup has not made it." in said
+    root.run("cmp /etc/postfix/master.cf /usr/share/postfix/master.cf.dist && getent passwd spamfilt")
+
+
+def test_mail_that_meets_an_upgrade_is_delivered(root):
+    """Between unpacking and configuring there is no bytecode."""
+    root.run(f"set -e\n{SEND}{START}{EMPTY}dpkg --unpack /root/pf-spamfilt.deb; send clean; {ARRIVED}")
+    assert "X-Spam-Status: No, score=" in contents(root, "/var/mail/jane")
+
+
+def test_an_upgrade_compiles_the_settings_anew_that_were_compiled(root):
+    settings = "/etc/postfix/pf-spamfilt.toml"
+    said = root.run(f"set -e\necho '# changed' >>{settings}\ndpkg -i /root/pf-spamfilt.deb")
+    assert f"compiled: {settings}.compiled" in said
+
+
+def test_an_upgrade_with_wrong_settings_says_so_and_succeeds(root):
+    said = root.run("set -e\necho 'nonsense = 1' >>/etc/postfix/pf-spamfilt.toml\ndpkg -i /root/pf-spamfilt.deb")
+    assert "nonsense" in said
+    assert "mail waits until the settings are right" in said
+
+
+def test_after_removal_mail_waits_until_the_commands_that_it_names_deliver_it(root):
+    waits = "send clean; wait_for in_log status=deferred; postfix stop"
+    said = root.run(f"set -e\n{SEND}{START}{EMPTY}dpkg --remove pf-spamfilt; {waits}")
+    assert "/etc/postfix/master.cf still has the transport spamcheck" in said
+    assert "pf-spamfilt-admin -c /etc/postfix setup --transport spamcheck --remove --apply" in said
+    assert contents(root, "/var/mail/jane") == ""
+    assert "status=bounced" not in contents(root, "/var/log/mail.log")
+    commands = "\n".join(line for line in said.splitlines() if line.startswith("    post"))
+    # The second start: pickup(8) looks for what was requeued when it starts, or else within a minute.
+    root.run(f"{SEND}postfix start\n{commands}\npostfix stop; postfix start; {ARRIVED}")
+    assert "pf-spamfilt" not in root.run("postconf -M")
+
+
+def test_after_setup_remove_the_removal_names_nothing_in_postfix(root):
+    said = root.run("pf-spamfilt-admin setup --remove --apply >/root/said && dpkg --remove pf-spamfilt")
+    assert "/etc/postfix" not in said
+
+
+def test_removal_looks_into_every_instance_of_postfix(root):
+    root.run("cp -r /etc/postfix /etc/postfix-two && postconf -e multi_instance_directories=/etc/postfix-two")
+    assert "/etc/postfix-two/master.cf still has the transport spamcheck" in root.run("dpkg --remove pf-spamfilt")
+
+
+def test_removal_leaves_no_file_but_mail(root):
+    root.run("dpkg --remove pf-spamfilt")
+    left = [path for path in PLACES if (root.path / path.lstrip("/")).exists()]
+    assert left == []
+    assert len(list((root.path / STORE.lstrip("/")).iterdir())) == 1
+
+
+def test_removal_is_refused_while_local_mail_would_bounce(root):
+    """A mailbox_command with quotes is the shell's, and what that does not find bounces."""
+    root.run(f"postconf -e '{HOOK}'")
+    with pytest.raises(LabError, match="still runs it for local mail") as refused:
+        root.run("dpkg --remove pf-spamfilt")
+    assert "postconf -c /etc/postfix -X mailbox_command" in str(refused.value)
+    root.run("pf-spamfilt --version && postconf -X mailbox_command && dpkg --remove pf-spamfilt")
+
+
+def test_purge_keeps_what_was_quarantined_and_says_so(root):
+    said = root.run("dpkg --purge pf-spamfilt")
+    assert f"{STORE} stays: there is mail in it" in said
+    assert len(list((root.path / STORE.lstrip("/")).iterdir())) == 1
+
+
+def test_purge_takes_an_empty_quarantine_and_leaves_account_and_settings(root):
+    root.run(f"rm {STORE}/*; dpkg --purge pf-spamfilt; getent passwd spamfilt")
+    assert not (root.path / STORE.lstrip("/")).exists()
+    assert (root.path / "etc/postfix/pf-spamfilt.toml").exists()

@@ -1,0 +1,589 @@
+"""The forms for local delivery: what comes on stdout, what the command gets, and the status, whatever goes wrong."""
+
+import fcntl
+import os
+import pty
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+
+MESSAGE = b"""\
+From jane@example.com  Mon Nov 23 05:15:16 2026
+Return-Path: <jane@example.com>
+Received: from client.example by mx.example (Postfix) id 4cDR2f5x
+X-Spam-Flag: NO
+Subject: hi
+
+body
+"""
+FLAG = b"X-Spam-Flag: YES\n"
+# As SpamAssassin: its fields after the mbox line.
+SPAMC = """
+cat >"$0.in"
+printf '%s\\n' "$@" >"$0.argv"
+[ -e "$0.status" ] && exit "$(cat "$0.status")"
+sed -n '/^From /p;q' "$0.in"
+printf 'X-Spam-Flag: YES\\nX-Spam-Status: Yes, score=15.3 required=5.0 tests=GTUBE\\n'
+sed '1{/^From /d}' "$0.in"
+exit 1
+"""
+SENDMAIL = 'printf "%s\\n" "$@" >> "$0.argv"; cat > "$0.queued"'
+TAKE = 'cat >"$MAIL_CONFIG/taken"; printf "%s\\n" "$@" >"$MAIL_CONFIG/words"'
+KILL = "[policy]\nkill_level = 10\n"
+
+
+def marked(message=MESSAGE):
+    """Return the message as the stub of spamc makes it."""
+    mbox, _, rest = message.replace(b"X-Spam-Flag: NO\n", b"").partition(b"\n")
+    return mbox + b"\n" + FLAG + b"X-Spam-Status: Yes, score=15.3 required=5.0 tests=GTUBE\n" + rest
+
+
+class Done:
+    """How a run ended: status, stdout and stderr."""
+
+    def __init__(self, status, stdout, stderr):
+        self.status, self.stdout, self.stderr = status, stdout, stderr.decode()
+
+    def __repr__(self):
+        return f"status {self.status}, {len(self.stdout)} bytes, {self.stderr}"
+
+
+@pytest.fixture
+def site(make_site, tmp_path):
+    return make_site(SPAMC, SENDMAIL, f'file = "{tmp_path}/log"\nlevel = 1\n')
+
+
+@pytest.fixture
+def settings(make_site, tmp_path):
+    """Add lines to the settings."""
+    return lambda more: make_site(SPAMC, SENDMAIL, f'file = "{tmp_path}/log"\n{more}')
+
+
+@pytest.fixture
+def run(command, site):
+    """Run the command with arguments and environment, the message in a pipe."""
+
+    def run(*arguments, message=MESSAGE, stdout=subprocess.PIPE, setup=None, **environment):
+        environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site), "USER": "joe"} | environment
+        done = subprocess.run(
+            [command, *arguments],
+            input=message,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env={name: value for name, value in environment.items() if value is not None},
+            preexec_fn=setup,
+            timeout=60,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def pipe_to(run, site):
+    """Run `--pipe-to` with a shell script."""
+
+    def pipe_to(script=TAKE, *words, **options):
+        (site / "agent").write_text(f"#!/bin/sh\n{script}\n")
+        (site / "agent").chmod(0o755)
+        return run("--pipe-to", str(site / "agent"), *words, **options)
+
+    return pipe_to
+
+
+@pytest.fixture
+def log(site):
+    """Return the filter's log."""
+    return lambda: (site / "log").read_text()
+
+
+def test_the_whole_message_is_on_stdout_and_nothing_else(run):
+    done = run("--stdout")
+    assert (done.status, done.stdout, done.stderr) == (0, marked(), "")
+
+
+def test_the_mbox_line_stays_on_top(run):
+    assert run("--stdout").stdout.startswith(b"From jane@example.com  Mon Nov 23 05:15:16 2026\nX-Spam-Flag: YES\n")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "[policy]\ntag2_level = 20\n",
+        "[policy]\nsubject_tag = '[SPAM]'\n",
+        "[policy]\ntag_level = 20\n",
+        "[spamc]\n",
+    ],
+)
+def test_the_mbox_line_stays_on_top_of_what_is_changed_here(run, settings, more):
+    settings(more.replace("[spamc]\n", ""))
+    assert run("--stdout").stdout.startswith(b"From jane@example.com  Mon Nov 23 05:15:16 2026\n")
+
+
+def test_the_mbox_line_stays_on_top_of_what_was_not_scanned(run, site):
+    text = (site / "pf-spamfilt.toml").read_text()
+    (site / "pf-spamfilt.toml").write_text(text.replace("[spamc]\n", '[spamc]\non_failure = "pass"\n'))
+    (site / "spamc.status").write_text("69")
+    done = run("--stdout")
+    assert done.stdout.startswith(b"From jane@example.com  Mon Nov 23 05:15:16 2026\nX-Spam-Unscanned: "), done
+
+
+def test_a_message_without_an_mbox_line_gets_none(run):
+    done = run("--stdout", message=b"Subject: hi\n\nbody\n")
+    assert done.stdout.startswith(b"X-Spam-Flag: YES\n"), done
+    assert done.stdout.endswith(b"\nSubject: hi\n\nbody\n"), done
+
+
+def test_nothing_is_on_stdout_if_the_scan_fails(run, site):
+    (site / "spamc.status").write_text("69")
+    done = run("--stdout")
+    assert (done.status, done.stdout) == (75, b"")
+    assert done.stderr.startswith("4.4.1 ")
+
+
+@pytest.mark.parametrize("message", [b"", b"Subject: hi\n\nbody\n" * 100])
+def test_nothing_is_on_stdout_if_settings_are_wrong(run, site, message):
+    (site / "pf-spamfilt.toml").write_text("nonsense = 1\n")
+    done = run("--stdout", message=message)
+    assert (done.status, done.stdout, done.stderr[:6]) == (75, b"", "4.3.5 ")
+
+
+def test_nothing_is_on_stdout_if_the_interpreter_is_gone(command, site, run, prefix):
+    main = next((prefix / "lib/pf-spamfilt/lib").glob("python3*/site-packages/pf_spamfilt"))
+    main.rename(main.with_name("away"))
+    try:
+        done = run("--stdout")
+    finally:
+        main.with_name("away").rename(main)
+    assert (done.status, done.stdout, done.stderr[:6]) == (75, b"", "4.3.0 ")
+
+
+def test_an_empty_message_is_none(run):
+    done = run("--stdout", message=b"")
+    assert (done.status, done.stdout) == (75, b"")
+
+
+@pytest.mark.parametrize("destiny", ["discard", "bounce", "pass"])
+def test_spam_is_written_whatever_the_settings_say(run, settings, log, destiny):
+    """A filter that writes nothing and succeeds would lose the message for its caller."""
+    settings(f'{KILL}destiny = "{destiny}"\n')
+    assert run("--stdout").stdout == marked()
+    assert "action=written" in log()
+
+
+def test_quarantine_is_as_usual(run, settings, site):
+    settings(f'{KILL}destiny = "discard"\nquarantine = "mbox:{site}/kept"\n')
+    assert run("--stdout").stdout == marked()
+    assert (
+        b"X-Envelope-From: <jane@example.com>\nX-Quarantine-User: joe\nX-Envelope-To: <joe>"
+        in (site / "kept").read_bytes()
+    )
+
+
+def test_what_nobody_reads_is_not_kept(run, settings, site):
+    """Its caller has the message, and may try again."""
+    settings(f'{KILL}quarantine = "mbox:{site}/kept"\n')
+    with open("/dev/full", "wb") as full:
+        assert run("--stdout", stdout=full).status == 75
+    assert (site / "kept").read_bytes() == b""
+
+
+def sent_to(site):
+    """Return what spamc's user was."""
+    return [word for word in (site / "spamc.argv").read_text().split() if word.startswith("--username=")]
+
+
+@pytest.mark.parametrize(
+    ("environment", "user"),
+    [
+        ({}, "joe"),
+        ({"USER": None, "LOGNAME": "ann"}, "ann"),
+        ({"USER": "", "LOGNAME": "ann"}, "ann"),
+        ({"RECIPIENT": "someone@example.net"}, "joe"),
+    ],
+)
+def test_the_account_is_spamcs_user(run, site, environment, user):
+    run("--stdout", **environment)
+    assert sent_to(site) == [f"--username={user}"]
+
+
+def test_no_user_is_the_recipient(run, site):
+    run("--stdout", USER=None, RECIPIENT="someone@example.net")
+    assert sent_to(site) == ["--username=someone@example.net"]
+
+
+def test_settings_that_want_no_user_get_none(run, site):
+    text = (site / "pf-spamfilt.toml").read_text()
+    (site / "pf-spamfilt.toml").write_text(text.replace("[spamc]\n", '[spamc]\nuser = ""\n'))
+    run("--stdout")
+    assert sent_to(site) == []
+
+
+@pytest.mark.parametrize("user", ["joe\nX: y", "joe\tx"])
+def test_an_account_with_control_characters_is_no_user(run, site, user):
+    run("--stdout", USER=user)
+    assert sent_to(site) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"SENDER": "ann@example.org"}, "from=<ann@example.org>, to=<joe>"),
+        ({"SENDER": ""}, "from=<>, to=<joe>"),
+        ({"SENDER": "MAILER-DAEMON"}, "from=<MAILER-DAEMON>, to=<joe>"),
+        ({}, "from=<jane@example.com>, to=<joe>"),
+        ({"RECIPIENT": "joe+x@example.net", "EXTENSION": "y"}, "to=<joe+x@example.net>"),
+        ({"DOMAIN": "example.net"}, "to=<joe@example.net>"),
+        ({"DOMAIN": "example.net", "EXTENSION": "lists"}, "to=<joe+lists@example.net>"),
+        ({"USER": None}, "to=<>,"),
+    ],
+)
+@pytest.mark.parametrize("form", ["--stdout", "--pipe-to"])
+def test_the_envelope_is_in_the_environment(run, log, form, environment, shown):
+    run(form, *(["true"] if form == "--pipe-to" else []), **environment)
+    assert shown in log()
+
+
+@pytest.mark.parametrize(
+    ("top", "sender"),
+    [
+        (b"Return-Path: <ann@example.org>\n", "ann@example.org"),
+        (b"Return-Path: <>\n", ""),
+        (b"From ann@example.org  Mon Nov 23 05:15:16 2026\n", "ann@example.org"),
+        (b"From MAILER-DAEMON  Mon Nov 23 05:15:16 2026\n", ""),
+        (b"From ann@example.org Mon Nov 23\nReturn-Path: <>\n", ""),
+        (b"Received: by x\nReturn-Path: <forged@example.org>\n", ""),
+        (b"From : x\n", ""),
+        (b"", ""),
+    ],
+)
+def test_a_sender_that_is_not_told_is_on_top_of_the_message(run, log, top, sender):
+    run("--stdout", message=top + b"Subject: hi\n\nbody\n")
+    assert f": from=<{sender}>, to=" in log()
+
+
+def test_a_sender_to_whom_nothing_can_be_sent_is_nobody(pipe_to, settings, site):
+    settings(f"{KILL}warn_sender = true\n")
+    assert pipe_to(SENDER="a\tb@example.com").status == 0
+    assert not (site / "sendmail.queued").exists()
+
+
+def test_sender_and_recipients_may_be_arguments(run, log):
+    assert run("--stdout", "ann@example.org", "a@example.net", "b@example.net", SENDER="x@y").status == 0
+    assert "from=<ann@example.org>, to=<a@example.net>,<b@example.net>" in log()
+
+
+@pytest.mark.parametrize("separator", [(), ("--",)])
+@pytest.mark.parametrize("sender", ["", "<>", "-x@example.org"])
+def test_any_sender_may_be_an_argument(run, separator, sender):
+    assert run("--stdout", *separator, sender, "joe@example.net").status == 0
+
+
+def test_settings_for_the_recipient_hold(run, settings):
+    settings('[[recipients]]\nmatch = ["joe@example.net"]\nsubject_tag = "[SPAM]"\n')
+    assert b"Subject: [SPAM] hi" in run("--stdout", RECIPIENT="joe+x@example.net").stdout
+    assert b"Subject: hi" in run("--stdout", RECIPIENT="ann@example.net").stdout
+
+
+def test_recipients_whose_copies_differ_cannot_share_one(run, settings):
+    settings('[[recipients]]\nmatch = ["joe@example.net"]\nsubject_tag = "[SPAM]"\n')
+    done = run("--stdout", "jane@example.com", "joe@example.net", "ann@example.net")
+    assert (done.status, done.stdout, done.stderr[:6]) == (75, b"", "4.3.5 ")
+    assert "name one recipient" in done.stderr
+
+
+def test_a_message_that_root_released_is_not_scanned(run, site):
+    released = (
+        b"Received: by mx.example (Postfix, from userid 0)\n\tid 4cDR\nX-Quarantine-Released: x\nSubject: hi\n\ny\n"
+    )
+    assert run("--stdout", message=released).stdout == released
+    assert not (site / "spamc.in").exists()
+
+
+@pytest.mark.parametrize("form", [("--stdout",), ("--pipe-to", "true")])
+def test_there_is_no_mail_loop(run, form):
+    """What was reinjected by this account, from a cron job as often as not, is delivered to it."""
+    hop = b"Received: by mx.example (Postfix, from userid %d)\n\tid 4cDR; now\n" % os.getuid()
+    assert run(*form, message=3 * hop + MESSAGE.partition(b"\n")[2]).status == 0
+
+
+@pytest.mark.parametrize("form", ["--stdout", "--pipe-to"])
+@pytest.mark.parametrize("option", [("--config", "file"), ("--help",), ("-x",)])
+def test_options_after_the_form_are_wrong(run, form, option):
+    done = run(form, *option)
+    assert (done.status, done.stdout) == (75, b"") if form == "--stdout" else done.status == 75
+    assert f"4.3.5 usage: pf-spamfilt [--config FILE] {form}" in done.stderr + done.stdout.decode()
+
+
+@pytest.mark.parametrize("form", ["--stdout", "--pipe-to"])
+def test_the_form_stands_first(run, form):
+    done = run("--explain", form, "true", "jane@example.com", "joe@example.net")
+    assert (done.status, done.stdout[:6]) == (75, b"4.3.5 ")
+    assert f"{form} stands first, or after --config FILE" in done.stdout.decode()
+
+
+@pytest.mark.parametrize("arguments", [("--stdout", "jane@example.com"), ("--pipe-to",), ("--pipe-to", "--")])
+def test_wrong_usage_from_a_pipe_defers(run, arguments):
+    assert run(*arguments).status == 75
+
+
+def test_config_names_other_settings(run, site, tmp_path):
+    (site / "pf-spamfilt.toml").rename(tmp_path / "other.toml")
+    for form in (("--stdout",), ("--pipe-to", "true")):
+        assert run("--config", f"{tmp_path}/other.toml", *form).status == 0
+        assert run(f"--config={tmp_path}/other.toml", *form).status == 0
+        assert run("--config", f"{tmp_path}/none.toml", *form).status == 75
+
+
+def test_a_file_gets_the_whole_message(run, tmp_path):
+    with (tmp_path / "out").open("wb") as out:
+        assert run("--stdout", stdout=out).status == 0
+    assert (tmp_path / "out").read_bytes() == marked()
+
+
+def limit_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_a_file_that_has_no_room_keeps_what_it_had(run, tmp_path):
+    """Some blocks of the message are written before the disk is full."""
+    before = b"what was here\n" * 700
+    (tmp_path / "out").write_bytes(before)
+    with (tmp_path / "out").open("ab") as out:
+        done = run("--stdout", message=MESSAGE + b"x\n" * 9000, stdout=out, setup=limit_files)
+    assert (done.status, done.stderr) == (75, "4.3.1 cannot write to stdout: File too large\n")
+    assert (tmp_path / "out").read_bytes() == before
+
+
+def test_a_full_disk_is_a_deferral(run):
+    with open("/dev/full", "wb") as full:
+        done = run("--stdout", stdout=full)
+    assert (done.status, done.stderr) == (75, "4.3.1 cannot write to stdout: No space left on device\n")
+
+
+def test_a_closed_stdout_is_a_deferral(run):
+    done = run("--stdout", setup=lambda: os.close(1))
+    assert (done.status, done.stderr) == (75, "4.3.0 cannot write to stdout: Bad file descriptor\n")
+
+
+def test_that_nobody_reads_is_a_deferral(run):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as out:
+        assert run("--stdout", stdout=out).status == 75
+
+
+@pytest.fixture
+def into_pipe(command, site):
+    """Start `--stdout` with a large message in a file, and a small pipe as stdout; return process and pipe."""
+    started = []
+
+    def into_pipe(deadline=900, blocking=True):
+        with (site / "pf-spamfilt.toml").open("a") as file:
+            file.write(f"[limits]\ndeadline = {deadline}\n")
+        (site / "message").write_bytes(MESSAGE + b"x" * 200_000 + b"\n")
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192)
+        os.set_blocking(write, blocking)
+        with (site / "message").open("rb") as stdin:
+            environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
+            process = subprocess.Popen(
+                [command, "--stdout"], stdin=stdin, stdout=write, stderr=subprocess.PIPE, env=environment
+            )
+        os.close(write)
+        started.append((process, read))
+        return process, read
+
+    yield into_pipe
+    for process, read in started:
+        os.close(read)
+        process.communicate()
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_slow_reader_gets_all(into_pipe, site, blocking):
+    process, read = into_pipe(blocking=blocking)
+    found = b""
+    while piece := os.read(read, 5000):
+        found += piece
+        time.sleep(0.005)
+    assert process.wait() == 0
+    assert found == marked((site / "message").read_bytes())
+
+
+def test_a_reader_that_stands_still_is_a_deferral(into_pipe):
+    process, _ = into_pipe(deadline=2)
+    assert process.wait(timeout=30) == 75
+    assert process.stderr.read() == b"4.3.0 nobody reads what is written to stdout\n"
+
+
+def test_a_reader_that_goes_away_is_a_deferral(into_pipe):
+    process, read = into_pipe()
+    os.read(read, 100)
+    os.dup2(os.open("/dev/null", os.O_RDONLY), read)
+    assert process.wait(timeout=30) == 75
+
+
+def test_a_signal_while_it_is_written_is_a_deferral(into_pipe):
+    process, read = into_pipe()
+    os.read(read, 100)
+    process.terminate()
+    assert process.wait(timeout=30) == 75
+
+
+def test_the_command_gets_the_whole_message_as_a_file(pipe_to, site):
+    done = pipe_to(f'{TAKE}; stat -Lc %F - >"$MAIL_CONFIG/kind"', "a b", "", "$(x)")
+    assert (done.status, done.stdout) == (0, b"spam 15.3/5.0, tagged; 1 piped\n")
+    assert (site / "taken").read_bytes() == marked()
+    assert (site / "words").read_text() == "a b\n\n$(x)\n"
+    assert (site / "kind").read_text() == "regular file\n"
+
+
+def test_the_command_has_the_environment_that_was_here(pipe_to, site):
+    pipe_to('env >"$MAIL_CONFIG/env"', EXTENSION="lists", SENDER="ann@example.org")
+    words = (site / "env").read_text().split()
+    assert {"EXTENSION=lists", "SENDER=ann@example.org", "USER=joe"} <= set(words)
+
+
+def test_the_command_is_found_in_the_path(run, site, log):
+    assert run("--pipe-to", "true").status == 0
+    assert run("--pipe-to", "--", "true").status == 0
+    assert "action=piped" in log()
+
+
+@pytest.mark.parametrize("status", range(64, 79))
+def test_a_status_that_postfix_knows_is_returned(pipe_to, status):
+    done = pipe_to(f"cat >/dev/null; echo no such thing; exit {status}")
+    assert done.status == status
+    assert f"exited with status {status}: no such thing" in done.stdout.decode()
+    assert done.stdout.startswith(b"4." if status in (71, 75) else b"5.")
+
+
+@pytest.mark.parametrize("status", [1, 2, 63, 79, 126, 127, 128, 255])
+def test_a_status_that_postfix_does_not_know_is_75(pipe_to, log, status):
+    done = pipe_to(f"cat >/dev/null; exit {status}")
+    assert (done.status, done.stdout[:6]) == (75, b"4.3.0 ")
+    assert "action=deferred" in log()
+
+
+def test_words_of_the_command_do_not_decide(pipe_to):
+    done = pipe_to("echo 5.1.1 no such user; exit 75")
+    assert (done.status, done.stdout[:6]) == (75, b"4.3.0 ")
+
+
+@pytest.mark.parametrize(("status", "action"), [(67, "rejected"), (71, "deferred"), (75, "deferred")])
+def test_the_log_says_what_the_status_means(pipe_to, log, status, action):
+    pipe_to(f"exit {status}")
+    assert f"action={action}" in log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
+def test_a_command_that_dies_of_a_signal_is_a_deferral(pipe_to, number):
+    done = pipe_to(f"kill -{number} $$")
+    assert (done.status, f"killed by signal {number}" in done.stdout.decode()) == (75, True)
+
+
+@pytest.mark.parametrize("name", ["/no/such/agent", "no-such-agent", "/etc/passwd", "/tmp"])
+def test_a_command_that_cannot_run_is_a_deferral(run, name):
+    done = run("--pipe-to", name)
+    assert done.status == 75
+    assert done.stdout.startswith(f"4.3.0 cannot run {name}: ".encode())
+
+
+def test_a_command_that_writes_galore_and_ends_well_has_the_message(pipe_to):
+    assert pipe_to("cat >/dev/null; head -c 500000 /dev/zero").status == 0
+
+
+def test_a_command_that_writes_without_end_is_a_deferral(pipe_to):
+    done = pipe_to("cat >/dev/null; exec cat /dev/zero")
+    assert (done.status, "wrote without end" in done.stdout.decode()) == (75, True)
+
+
+def test_a_command_need_not_read_to_the_end(pipe_to):
+    """vacation(1) reads the header."""
+    assert pipe_to("head -n 1 >/dev/null; exec <&-; exit 0").status == 0
+
+
+def test_a_command_that_takes_too_long_is_ended(pipe_to, settings, site):
+    settings("[limits]\ndeadline = 2\n")
+    done = pipe_to('echo $$ >"$MAIL_CONFIG/pid"; exec sleep 60')
+    assert (done.status, "took too long" in done.stdout.decode()) == (75, True)
+    assert not os.path.exists(f"/proc/{(site / 'pid').read_text().strip()}")
+
+
+def test_a_signal_does_not_end_the_filter_before_the_command(command, site):
+    """It is known then what became of the message."""
+    (site / "agent").write_text('#!/bin/sh\ncat >/dev/null; : >"$MAIL_CONFIG/begun"; sleep 1\n')
+    (site / "agent").chmod(0o755)
+    environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
+    words = [command, "--pipe-to", site / "agent"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        process.stdin.write(MESSAGE)
+        process.stdin.close()
+        while not (site / "begun").exists():
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait() == 0
+
+
+def test_what_is_discarded_ends_with_0_and_is_not_piped(pipe_to, settings, site):
+    settings(f'{KILL}destiny = "discard"\n')
+    done = pipe_to()
+    assert (done.status, done.stdout) == (0, b"spam 15.3/5.0; 1 discarded\n")
+    assert not (site / "taken").exists()
+
+
+def test_what_is_bounced_ends_with_69_and_is_not_piped(pipe_to, settings, site):
+    settings(f'{KILL}destiny = "bounce"\n')
+    done = pipe_to(SENDER="jane@example.com")
+    assert (done.status, done.stdout) == (69, b"5.7.1 the message looks like spam (score 15.3, 10.0 required)\n")
+    assert not (site / "taken").exists()
+    assert not (site / "sendmail.queued").exists()
+
+
+def test_what_is_quarantined_is_not_piped(pipe_to, settings, site):
+    settings(f'{KILL}destiny = "discard"\nquarantine = "mbox:{site}/kept"\n')
+    done = pipe_to()
+    assert (done.status, done.stdout) == (0, b"spam 15.3/5.0; 1 quarantined\n")
+    assert not (site / "taken").exists()
+    assert b"X-Envelope-To: <joe>" in (site / "kept").read_bytes()
+
+
+def test_what_is_put_off_is_not_kept(pipe_to, settings, site):
+    settings(f'{KILL}quarantine = "mbox:{site}/kept"\n')
+    assert pipe_to("exit 75").status == 75
+    assert (site / "kept").read_bytes() == b""
+
+
+def test_the_scan_fails_before_the_command_is_started(pipe_to, site):
+    (site / "spamc.status").write_text("74")
+    assert pipe_to().status == 75
+    assert not (site / "taken").exists()
+
+
+@pytest.mark.parametrize("form", [("--stdout",), ("--pipe-to", "true")])
+def test_a_message_is_cut_if_who_feeds_it_is_gone(command, site, form, log):
+    """Its shell dies while it writes: nothing is done with what came."""
+    environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
+    script = (
+        '"$0" "$@" <"$MAIL_CONFIG/fifo" & exec 3>"$MAIL_CONFIG/fifo"; echo "Subject: hi" >&3; sleep 0.5; kill -9 $$'
+    )
+    os.mkfifo(site / "fifo")
+    words = ["/bin/sh", "-c", script, command, *form]
+    subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
+    assert "the process that feeds this filter is gone" in log()
+    assert not (site / "spamc.in").exists()
+
+
+@pytest.mark.parametrize("form", ["--stdout", "--pipe-to"])
+def test_wrong_usage_at_a_terminal_is_status_64(command, form):
+    master, slave = pty.openpty()
+    words = [command, form, *(["jane@example.com"] if form == "--stdout" else [])]
+    done = subprocess.run(words, stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={})
+    os.close(master)
+    os.close(slave)
+    assert (done.returncode, done.stdout[:7]) == (64, b"usage: ")
