@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,8 +86,7 @@ def test_quarantine_that_sendmail_refuses_defers_before_anything_is_delivered(ma
 @pytest.fixture
 def kept_in(mailhost: Host) -> Iterator[Path]:
     """A folder of the filter's account."""
-    folder = mailhost.directory / "kept"
-    folder.mkdir(mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="kept-", dir=mailhost.directory))
     shutil.chown(folder, FILTER_ACCOUNT, FILTER_ACCOUNT)
     yield folder
     shutil.rmtree(folder)
