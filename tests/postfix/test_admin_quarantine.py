@@ -277,10 +277,28 @@ def test_spam_is_kept_while_an_mbox_is_emptied_again_and_again(make: Make) -> No
     assert quarantine.listed() == []
 
 
-def test_nobody_else_can_release_through_the_mailbox(make: Make) -> None:
-    """A message that came by SMTP with a block of its own is none that the filter has kept."""
+def test_message_released_while_postfix_is_down_arrives_when_it_is_up(make: Make) -> None:
+    quarantine = make("dir")
+    name = quarantine.keep()
+    quarantine.host.postfix.stop()
+    quarantine.done("release", name)
+    quarantine.host.postfix.start()
+    (copy,) = quarantine.host.once(1)
+    assert body_is_whole(copy, MESSAGES["gtube"])
+    assert quarantine.listed() == []
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [KEEPER, '"spam+ with LMTP "@quarantine.example', '"spam+ by a (Postfix, from userid 1) "@quarantine.example'],
+)
+def test_nobody_else_can_release_through_the_mailbox(make: Make, recipient: str) -> None:
+    """A message that came by SMTP with a block of its own is none that the filter has kept.
+
+    Whatever its recipient is called, which Postfix writes into Received.
+    """
     quarantine = make("address")
     block = b"X-Quarantine-ID: <4cDR2f5x-0123abcd>\nX-Envelope-From: <a@b.example>\nX-Envelope-To: <c@d.example>\n"
-    quarantine.host.put(block + MESSAGES["clean"], [KEEPER], filtered=False)
+    quarantine.host.put(block + MESSAGES["clean"], [recipient], filtered=False)
     quarantine.host.once(1)
     assert quarantine.listed() == []
