@@ -8,6 +8,7 @@ has changed, and no account that it has not made.
 """
 
 import os
+import re
 import time
 
 import click
@@ -36,8 +37,16 @@ Warning: {reason}. While that is so, mail waits in Postfix's queue.
                            (before Debian 12, package and service are called spamassassin)
   spamd on another host:   name it in {file}: servers, below [spamc]
 """
+# Of a transport, as content_filter and master.cf can name it, and of an account.
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 # How many queue ids an error names.
 SHOWN = 5
+
+
+def _name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _NAME.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is no name: it may have letters, digits, _ . and -")
+    return value
 
 
 @click.command("setup", epilog=EPILOG)
@@ -52,9 +61,15 @@ SHOWN = 5
     "filtered already, or the SMTP server: smtp/inet, or behind postscreen smtpd/pass.",
 )
 @click.option(
-    "--transport", metavar="NAME", default=TRANSPORT, help=f"The filter's name in master.cf (default: {TRANSPORT})."
+    "--transport",
+    metavar="NAME",
+    default=TRANSPORT,
+    callback=_name,
+    help=f"The filter's name in master.cf (default: {TRANSPORT}).",
 )
-@click.option("--user", metavar="NAME", default="", help=f"The account that the filter runs as (default: {ACCOUNT}).")
+@click.option(
+    "--user", metavar="NAME", callback=_name, help=f"The account that the filter runs as (default: {ACCOUNT})."
+)
 @click.option(
     "--processes",
     metavar="N",
@@ -75,7 +90,7 @@ def command(
     remove: bool,
     services: tuple[str, ...],
     transport: str,
-    user: str,
+    user: str | None,
     processes: int | None,
     quarantine: str,
 ) -> int:
@@ -91,7 +106,7 @@ def command(
         raise click.ClickException("only root can do this: without --apply it is only shown")
     if remove:
         return _remove(site, transport, do_it)
-    return _set_up(site, Wishes(transport, services, user, processes or 0, quarantine), do_it)
+    return _set_up(site, Wishes(transport, services, user or "", processes or 0, quarantine), do_it)
 
 
 def _set_up(site: Site, wishes: Wishes, do_it: bool) -> int:

@@ -152,4 +152,4 @@ def test_step_that_is_killed_is_an_error():
 
 def test_directory_that_is_not_there_is_an_error(tmp_path):
     (found,) = findings(lambda: [ok("it", "")], World(None, "", f"{tmp_path}/none"))
-    assert (found.severity, found.id) == (ERROR, "check")
+    assert (found.severity, found.id) == (ERROR, "directory")

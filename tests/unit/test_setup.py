@@ -120,3 +120,10 @@ def test_another_instance_is_named_on_each_command_line(tmp_path):
     site = Site(str(tmp_path))
     assert step.postfix(site, "postconf", "-M") == ["postconf", "-c", str(tmp_path), "-M"]
     assert step.postfix(Site("/etc/postfix"), "postconf", "-M") == ["postconf", "-M"]
+
+
+def test_settings_that_are_not_the_instances_own_are_named_where_they_are_compiled(tmp_path):
+    shells = [each.shell for each in install._settings(Site(str(tmp_path), f"{tmp_path}/other.toml"), "")]
+    assert shells[-1] == f"pf-spamfilt-admin -c {tmp_path} --config {tmp_path}/other.toml compile"
+    own = [each.shell for each in install._settings(Site(str(tmp_path), f"{tmp_path}/pf-spamfilt.toml"), "")]
+    assert own[-1] == f"pf-spamfilt-admin -c {tmp_path} compile"

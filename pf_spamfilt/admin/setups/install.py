@@ -66,6 +66,8 @@ def plan(site: Site, wishes: Wishes) -> tuple[str, list[Step]]:
     _check_host(site, user)
     transport_edits = _transport_edit(site, wishes, ours, entries, user)
     service_edits = _service_edits(site, entries, wishes)
+    if transport_edits:
+        mastercf.refuse_open_end(site)
     edits = [*transport_edits, *service_edits]
     steps = [*_account(site, user), *_quarantine(site, wishes.quarantine, user), *_settings(site, wishes.quarantine)]
     if edits:
@@ -227,7 +229,8 @@ def _settings(site: Site, quarantine: str) -> list[Step]:
         what = "the defaults, and the quarantine" if quarantine else "the defaults"
         steps.append(step.write(f"Settings: {what}.", file, text))
     if steps or not os.path.exists(file + settings.COMPILED_SUFFIX) or site.settings().note:
-        words = step.postfix(site, "pf-spamfilt-admin", "compile")
+        named = ["--config", file] if file != f"{site.directory}/{settings.FILE_NAME}" else []
+        words = step.postfix(site, "pf-spamfilt-admin", *named, "compile")
         steps.append(Step("" if steps else "Settings, parsed.", shlex.join(words), lambda: schema.compile_file(file)))
     return steps
 
