@@ -17,7 +17,7 @@ import click
 
 from pf_spamfilt import settings
 from pf_spamfilt.admin import output
-from pf_spamfilt.admin.keeping import handing, selection, showing, vault
+from pf_spamfilt.admin.keeping import audit, handing, selection, showing, vault
 from pf_spamfilt.admin.keeping.selection import Selection, selecting
 from pf_spamfilt.admin.keeping.vault import Entry, Store
 from pf_spamfilt.admin.moments import Moment
@@ -248,6 +248,7 @@ def release(
         said = failures.attempt(entry.kept.id, _release, site, chosen, entry, to)
         if said is None:
             continue
+        audit.tell(chosen, f"released {entry.kept.id} from {entry.store.destination} to {audit.addresses(to)}")
         if not keep:
             _remove([entry], failures, "released, but could not be removed")
         # Last: where nobody reads it, this ends the command.
@@ -277,10 +278,13 @@ def delete(site: Site, /, dry_run: bool, yes: bool, names: tuple[str, ...], **fi
 
     Asks first, at a terminal, if they are more than one.
     """
-    failures = Failures()
+    failures, chosen = Failures(), site.settings()
     found = _chosen(site, names, filters, failures)
     if _agreed("Delete", found, dry_run, yes):
-        click.echo(f"deleted: {output.counted(len(_remove(found, failures)), 'message')}")
+        removed = _remove(found, failures)
+        for entry in removed:
+            audit.tell(chosen, f"deleted {audit.described(entry)}")
+        click.echo(f"deleted: {output.counted(len(removed), 'message')}")
     return failures.status
 
 
@@ -299,7 +303,7 @@ def expire(site: Site, days: float, names: tuple[str, ...], dry_run: bool) -> in
     """Remove what was kept more than N days ago; for cron(8).
 
     Also removes temporary files that a crash has left, when they are older than 36 hours. What is no kept message
-    stays. Prints one line.
+    stays. Prints one line, or nothing if nothing is old, and this is no terminal.
     """
     failures, abandoned = Failures(), 0
     stores = _stores(site, names)
@@ -312,9 +316,13 @@ def expire(site: Site, days: float, names: tuple[str, ...], dry_run: bool) -> in
             continue
         except (OSError, Ended) as error:
             failures.tell(f"{store.destination}: {error}")
+    for entry in [] if dry_run else removed:
+        audit.tell(site.settings(), f"expired {audit.described(entry)}")
     more = f", {output.counted(abandoned, 'temporary file')}" if abandoned else ""
     freed = showing.size(sum(entry.size for entry in removed))
-    click.echo(f"{'would expire' if dry_run else 'expired'}: {output.counted(len(removed), 'message')}, {freed}B{more}")
+    if removed or abandoned or dry_run or sys.stdout.isatty():  # cron(8) mails what is printed
+        word = "would expire" if dry_run else "expired"
+        click.echo(f"{word}: {output.counted(len(removed), 'message')}, {freed}B{more}")
     return failures.status
 
 
@@ -338,7 +346,9 @@ def learn(site: Site, /, kind: str, names: tuple[str, ...], **filters: Any) -> i
     for entry in output.progress("Learning", _chosen(site, names, filters, failures)):
         is_new = failures.attempt(entry.kept.id, _learn, site, chosen, entry, kind)
         whose = f"{entry.kept.id} for {printable(entry.kept.user)}" if entry.kept.user else entry.kept.id
-        known = f"nothing new in {whose}: known already, or spamd does not use Bayes"
+        known = f"nothing new in {whose}: known already, or spamd has no Bayes, or may not write there: see its log"
+        if is_new:
+            audit.tell(chosen, f"learned as {kind} {whose}")
         if is_new is not None:
             click.echo(f"learned as {kind}: {whose}" if is_new else known)
     return failures.status

@@ -13,12 +13,11 @@ import time
 
 import click
 
-from pf_spamfilt import scan, spool
+from pf_spamfilt import scan
 from pf_spamfilt.admin.output import counted
 from pf_spamfilt.admin.setups import install, mastercf, removal, step
 from pf_spamfilt.admin.setups.install import ACCOUNT, PROCESSES, TRANSPORT, Wishes
 from pf_spamfilt.admin.site import Site
-from pf_spamfilt.describe import Notes
 from pf_spamfilt.exits import Ended
 
 EPILOG = """\b
@@ -28,8 +27,7 @@ Examples:
   pf-spamfilt-admin setup --quarantine dir:/var/spool/pf-spamfilt --apply
   pf-spamfilt-admin setup --remove --apply     undo it
 """
-PING = b"Subject: does spamd answer?\n\nA message from pf-spamfilt-admin setup.\n"
-# How long spamd may take for it, in seconds.
+# How long spamd may take to answer, in seconds.
 PATIENCE = 20
 NO_SPAMD = """
 Warning: {reason}. While that is so, mail waits in Postfix's queue.
@@ -122,12 +120,14 @@ def _set_up(site: Site, wishes: Wishes, do_it: bool) -> int:
 
 
 def _warn_without_spamd(site: Site) -> None:
-    """Say on stderr if no spamd answers, and what to do."""
+    """Say on stderr if no spamd answers, and what to do; it scans nothing, for it might learn from that."""
+    spamc = site.settings().spamc
     try:
-        spamc = site.settings().spamc
-        scan.scan(spool.from_bytes(PING), b"", spamc, time.monotonic() + PATIENCE, Notes())
+        said = [scan.ping(spamc, server, time.monotonic() + PATIENCE) for server in spamc.servers or [""]]
     except Ended as error:
-        click.echo(NO_SPAMD.format(reason=error.text, file=site.settings_file), err=True, nl=False)
+        said = [error.text]
+    if all(said):
+        click.echo(NO_SPAMD.format(reason=said[0], file=site.settings_file), err=True, nl=False)
 
 
 def _remove(site: Site, transport: str, do_it: bool) -> int:

@@ -478,7 +478,6 @@ MARKUP = {
     "no flag": ("remove_header spam Flag\n", "", ["warning spam-flag"]),
     "two tags": ("rewrite_header Subject [SPAM]\n", "[policy]\nsubject_tag = '[SPAM]'\n", ["warning subject"]),
     "no rules": ("score GTUBE 0\n", "", ["error gtube"]),
-    "all is spam": ("required_score 0\n", "", ["warning ham"]),
 }
 
 

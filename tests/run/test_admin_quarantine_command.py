@@ -144,7 +144,8 @@ def test_release_to_another_keeps_the_sender(admin, site):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "<>", "joe@example.com, jane@example.com", "Joe <joe@example.com>", "joe@", "a b@example.com"]
+    "address",
+    ["", "<>", "joe@example.com, jane@example.com", "Joe <joe@example.com>", "joe@", "a b@example.com", "a b"],
 )
 def test_release_to_what_is_not_one_address_is_wrong_usage(admin, site, address):
     """Of an empty one sendmail makes MAILER-DAEMON, of a list one local part."""
@@ -398,7 +399,7 @@ def test_json_tells_all(admin, site, place):
 @pytest.mark.parametrize("kind", KINDS)
 def test_expire_removes_what_is_older(admin, site, kind):
     folder = site(kind)
-    assert admin(folder, "expire", "--days", "36500").stdout == b"expired: 0 messages, 0B\n"
+    assert admin(folder, "expire", "--days", "36500").stdout == b""
     assert listed(admin, folder) == ALL
     dry_run = admin(folder, "expire", "--days", "0", "--dry-run").stdout
     assert dry_run.startswith(b"would expire: 3 messages, ")

@@ -224,6 +224,7 @@ def _settings(site: Site, quarantine: str) -> list[Step]:
     if present is None or (quarantine and present != text):
         if present is not None and not is_untouched(present):
             raise click.ClickException(f"--quarantine: {file} is there: set quarantine in it yourself, below [policy]")
+        _refuse_to_leave(present, quarantine)
         if problem := next(schema.problems(tomllib.loads(text)), ""):
             raise click.ClickException(f"--quarantine: {problem}")
         what = "the defaults, and the quarantine" if quarantine else "the defaults"
@@ -233,6 +234,17 @@ def _settings(site: Site, quarantine: str) -> list[Step]:
         words = step.postfix(site, "pf-spamfilt-admin", *named, "compile")
         steps.append(Step("" if steps else "Settings, parsed.", shlex.join(words), lambda: schema.compile_file(file)))
     return steps
+
+
+def _refuse_to_leave(present: str | None, quarantine: str) -> None:
+    """Raise ClickException if mail is kept in another store that these settings name."""
+    store = str(tomllib.loads(present or "").get("policy", {}).get("quarantine", ""))
+    path = store.partition(":")[2]
+    if store.startswith(FOLDERS) and path != quarantine.partition(":")[2] and any(f for _, _, f in os.walk(path)):
+        raise click.ClickException(
+            f"--quarantine {quarantine}: mail is kept in {store}, and no command would find it then: release or delete"
+            " it first (pf-spamfilt-admin quarantine list)"
+        )
 
 
 def _trial(site: Site, user: str) -> Step:
