@@ -119,3 +119,13 @@ def _fault(ended: process.Finished) -> ScanFailed:
     what = FAULTS.get(ended.status) or report.ending(ended.status)
     code = UNREACHED if ended.status in UNREACHED_STATUSES else "4.3.0"
     return ScanFailed(f"spamc {what}{report.quote(ended.said)}", code)
+
+
+def ping(spamc: "Spamc", server: str, deadline: float) -> str:
+    """Return why a server, "" for spamc's own default, does not answer; empty if it does. Raises Deferred."""
+    nothing = spool.memory_file()
+    try:
+        ended = process.run([*process.encode(spamc.command), *address_options(server), b"-K"], nothing, deadline)
+    finally:
+        posix.close(nothing)
+    return "" if ended.status == 0 else _fault(ended).text

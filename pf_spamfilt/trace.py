@@ -93,10 +93,13 @@ def is_loop(fields: list[bytes], uid: int) -> bool:
 def is_released(fields: list[bytes], uid: int) -> bool:
     """Tell from trace.telling() whether this message was released from a quarantine on this host.
 
-    Nobody else can write it so: Postfix has just taken it from root, or from the account `uid`, and the field that
-    says so is on top of all that any other host has written.
+    Nobody else can write it so: the field that says so is on top of all that any other host has written, and Postfix
+    has taken it from root, or from the account `uid`, and from that again if it comes back here: see is_loop.
     """
-    ours = (b"received", RELEASED.lower())
-    hops = [field for field in fields if headers.name_of(field) in ours][:2]
-    is_marked = [headers.name_of(field) for field in hops] == [*ours]
-    return is_marked and any(passes(hops, each) for each in (0, uid))
+    above: list[bytes] = []
+    for field in fields:
+        if headers.name_of(field) == RELEASED.lower():
+            return bool(above) and all(passes([each], 0) or passes([each], uid) for each in above)
+        if headers.name_of(field) == b"received":
+            above.append(field)
+    return False

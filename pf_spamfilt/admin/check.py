@@ -57,9 +57,9 @@ def command(site: Site, verbose: bool, for_program: bool) -> int:
     """Find what is wrong before any mail does.
 
     Looks at the settings, at main.cf and master.cf, at programs, spamd, tables and quarantines: what the filter has to
-    reach is tried as the account that its transport runs as, so start this as root. SpamAssassin is asked about two
-    test messages; nothing is delivered, nothing is changed. Each line says how bad it is, what it is about, what is
-    wrong, and what to do.
+    reach is tried as the account that its transport runs as, so start this as root. SpamAssassin is asked about
+    the test message GTUBE; nothing is delivered, nothing is changed. Each line says how bad it is, what it is about,
+    what is wrong, and what to do.
     """
     found = list(dict.fromkeys(look(site)))
     with contextlib.suppress(click.ClickException):  # no such directory, which is told

@@ -39,7 +39,7 @@ More in man pf-spamfilt-admin.
     metavar="DIR",
     envvar="MAIL_CONFIG",
     default=settings.DEFAULT_FOLDER,
-    type=click.Path(file_okay=False, resolve_path=True),
+    type=click.Path(file_okay=False),
     help=f"Postfix's configuration directory (default: $MAIL_CONFIG, or {settings.DEFAULT_FOLDER}).",
 )
 @click.option(
@@ -51,7 +51,7 @@ More in man pf-spamfilt-admin.
 @click.pass_context
 def commands(context: click.Context, directory: str, config: str) -> None:
     """Set up, check and watch pf-spamfilt, and look after its quarantine."""
-    context.obj = Site(directory, config)
+    context.obj = Site(os.path.abspath(directory), config)
 
 
 for module in (setup, check, compile, policy, quarantine, report):
@@ -60,6 +60,7 @@ for module in (setup, check, compile, policy, quarantine, report):
 
 def main() -> None:
     """Run the command line; end with its status."""
+    _open_all()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # addresses are any bytes, and a terminal may know few characters
     color = False if os.environ.get("NO_COLOR") else None
@@ -78,7 +79,16 @@ def main() -> None:
     except Ended as error:
         click.echo(f"Error: {error.text}", err=True)
         status = 1
-    except BrokenPipeError:  # nobody reads on
+    except OSError as error:  # mostly of standard output: nobody reads on, or its disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"Error: {error.filename or 'output'}: {error.strerror}", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_all() -> None:
+    """Have something behind standard input, output and error, even if we were started without."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115

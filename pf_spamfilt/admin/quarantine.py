@@ -6,23 +6,23 @@ it where it is. Each command does what it can for the others if one message or s
 
 import gc
 import operator
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from pf_spamfilt import settings
 from pf_spamfilt.admin import output
-from pf_spamfilt.admin.keeping import handing, selection, showing, vault
+from pf_spamfilt.admin.keeping import audit, handing, selection, showing, vault
 from pf_spamfilt.admin.keeping.selection import Selection, selecting
 from pf_spamfilt.admin.keeping.vault import Entry, Store
 from pf_spamfilt.admin.moments import Moment
 from pf_spamfilt.admin.site import Site
 from pf_spamfilt.exits import Ended
-from pf_spamfilt.process import encode
 from pf_spamfilt.report import printable
 
 DAY = 86400
@@ -30,6 +30,9 @@ DAY = 86400
 _NARROWEST = 12
 # With less than this for sender, recipients and subject, the store is left out.
 _ROOM = 75
+# An error may tell what a program said, in characters.
+_ERROR_MAX = 1000
+Result = TypeVar("Result")
 
 
 def _examples(*lines: str) -> str:
@@ -63,19 +66,19 @@ class Failures:
     def tell(self, text: str) -> None:
         """Tell one."""
         self.count += 1
-        click.echo(f"Error: {text}", err=True)
+        click.echo(f"Error: {printable(text, _ERROR_MAX)}", err=True)
 
-    def attempt(self, what: str, action: Callable[..., object], *arguments: object) -> bool:
-        """Do something; return whether that worked, and tell why it did not, of `what`."""
+    def attempt(self, what: str, action: Callable[..., Result], *arguments: object) -> Result | None:
+        """Return what an action does that prints nothing; if it fails, None, and tell why, of `what`."""
         try:
-            action(*arguments)
+            return action(*arguments)
         except Ended as error:
             self.tell(error.text if what in error.text else f"{what}: {error.text}")
         except OSError as error:
             self.tell(f"{what}: {error.strerror or error}")
-        else:
-            return True
-        return False
+        except MemoryError:
+            self.tell(f"{what}: is too large for the memory of this host")
+        return None
 
     @property
     def status(self) -> int:
@@ -91,7 +94,10 @@ def _stores(site: Site, names: Sequence[str]) -> list[Store]:
             f"{site.settings_file} names no quarantine with a path: name a store with --store;"
             " for quarantine at an address, its mailbox: --store maildir:/PATH"
         )
-    return [vault.store(name) for name in dict.fromkeys(found)]
+    stores: dict[tuple[str, str], Store] = {}
+    for store in map(vault.store, found):
+        stores.setdefault(store.place, store)
+    return list(stores.values())
 
 
 def _select(stores: Sequence[Store], wanted: Selection, failures: Failures, required: bool) -> list[Entry]:
@@ -117,12 +123,17 @@ def _entries(store: Store, ids: Collection[str], failures: Failures, required: b
     except FileNotFoundError as error:
         if required:
             failures.tell(f"{store.destination}: {error.strerror}")
+    except NotADirectoryError:
+        failures.tell(f"{store.destination}: is a symbolic link or no folder: name the folder itself")
     except OSError as error:
-        failures.tell(f"{store.destination}: {error.strerror or error}: run this as root, or as the filter's account")
+        is_ours_to_mend = isinstance(error, PermissionError) and os.geteuid()
+        remedy = ": run this as root, or as the filter's account" if is_ours_to_mend else ""
+        failures.tell(f"{store.destination}: {error.strerror or error}{remedy}")
     except Ended as error:
         failures.tell(error.text)
     if store.unread:
-        failures.tell(f"{store.destination}: {output.counted(store.unread, 'file')} cannot be read: run this as root")
+        remedy = "run this as root" if os.geteuid() else "chown to the store's owner"
+        failures.tell(f"{store.destination}: {output.counted(store.unread, 'file')} cannot be read: {remedy}")
     return found
 
 
@@ -175,12 +186,13 @@ def show(site: Site, raw: bool, name: str, names: tuple[str, ...]) -> int:
     """
     failures = Failures()
     for entry in _select(_stores(site, names), Selection([name]), failures, bool(names)):
-        failures.attempt(entry.kept.id, _show, entry, raw)
+        original = failures.attempt(entry.kept.id, entry.store.original, entry)
+        if original is not None:
+            _show(entry, original, raw)
     return failures.status
 
 
-def _show(entry: Entry, raw: bool) -> None:
-    original = entry.store.original(entry)
+def _show(entry: Entry, original: bytes, raw: bool) -> None:
     if raw:
         sys.stdout.buffer.write(original)
         return
@@ -199,7 +211,14 @@ def _show(entry: Entry, raw: bool) -> None:
     ),
 )
 @selecting
-@click.option("--to", "recipients", metavar="ADDRESS", multiple=True, help="Deliver to this address instead.")
+@click.option(
+    "--to",
+    "recipients",
+    metavar="ADDRESS",
+    multiple=True,
+    callback=selection.addresses,
+    help="Deliver to this address instead; several: repeat it.",
+)
 @click.option("--keep", is_flag=True, help="Leave it in quarantine as well.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be released.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -207,7 +226,7 @@ def _show(entry: Entry, raw: bool) -> None:
 def release(
     site: Site,
     /,
-    recipients: tuple[str, ...],
+    recipients: list[bytes],
     keep: bool,
     dry_run: bool,
     yes: bool,
@@ -225,15 +244,22 @@ def release(
     if not _agreed("Release", found, dry_run, yes):
         return failures.status
     for entry in output.progress("Releasing", found):
-        to = encode(list(recipients)) or entry.kept.recipients
-        if failures.attempt(entry.kept.id, _release, site, chosen, entry, to) and not keep:
+        to = recipients or entry.kept.recipients
+        said = failures.attempt(entry.kept.id, _release, site, chosen, entry, to)
+        if said is None:
+            continue
+        audit.tell(chosen, f"released {entry.kept.id} from {entry.store.destination} to {audit.addresses(to)}")
+        if not keep:
             _remove([entry], failures, "released, but could not be removed")
+        # Last: where nobody reads it, this ends the command.
+        click.echo(f"released: {entry.kept.id} to {', '.join(map(printable, to))}")
+        if said:
+            click.echo(f"{entry.kept.id}: sendmail took it, and said: {said}", err=True)
     return failures.status
 
 
-def _release(site: Site, chosen: settings.Settings, entry: Entry, to: list[bytes]) -> None:
-    handing.release(site, chosen, entry.store.original(entry), entry.kept.id, entry.kept.sender, to)
-    click.echo(f"released: {entry.kept.id} to {', '.join(map(printable, to))}")
+def _release(site: Site, chosen: settings.Settings, entry: Entry, to: list[bytes]) -> str:
+    return handing.release(site, chosen, entry.store.original(entry), entry.kept.id, entry.kept.sender, to)
 
 
 @command.command(
@@ -252,10 +278,13 @@ def delete(site: Site, /, dry_run: bool, yes: bool, names: tuple[str, ...], **fi
 
     Asks first, at a terminal, if they are more than one.
     """
-    failures = Failures()
+    failures, chosen = Failures(), site.settings()
     found = _chosen(site, names, filters, failures)
     if _agreed("Delete", found, dry_run, yes):
-        click.echo(f"deleted: {output.counted(len(_remove(found, failures)), 'message')}")
+        removed = _remove(found, failures)
+        for entry in removed:
+            audit.tell(chosen, f"deleted {audit.described(entry)}")
+        click.echo(f"deleted: {output.counted(len(removed), 'message')}")
     return failures.status
 
 
@@ -274,7 +303,7 @@ def expire(site: Site, days: float, names: tuple[str, ...], dry_run: bool) -> in
     """Remove what was kept more than N days ago; for cron(8).
 
     Also removes temporary files that a crash has left, when they are older than 36 hours. What is no kept message
-    stays. Prints one line.
+    stays. Prints one line, or nothing if nothing is old, and this is no terminal.
     """
     failures, abandoned = Failures(), 0
     stores = _stores(site, names)
@@ -287,9 +316,13 @@ def expire(site: Site, days: float, names: tuple[str, ...], dry_run: bool) -> in
             continue
         except (OSError, Ended) as error:
             failures.tell(f"{store.destination}: {error}")
+    for entry in [] if dry_run else removed:
+        audit.tell(site.settings(), f"expired {audit.described(entry)}")
     more = f", {output.counted(abandoned, 'temporary file')}" if abandoned else ""
     freed = showing.size(sum(entry.size for entry in removed))
-    click.echo(f"{'would expire' if dry_run else 'expired'}: {output.counted(len(removed), 'message')}, {freed}B{more}")
+    if removed or abandoned or dry_run or sys.stdout.isatty():  # cron(8) mails what is printed
+        word = "would expire" if dry_run else "expired"
+        click.echo(f"{word}: {output.counted(len(removed), 'message')}, {freed}B{more}")
     return failures.status
 
 
@@ -311,16 +344,18 @@ def learn(site: Site, /, kind: str, names: tuple[str, ...], **filters: Any) -> i
     """
     failures, chosen = Failures(), site.settings()
     for entry in output.progress("Learning", _chosen(site, names, filters, failures)):
-        failures.attempt(entry.kept.id, _learn, site, chosen, entry, kind)
+        is_new = failures.attempt(entry.kept.id, _learn, site, chosen, entry, kind)
+        whose = f"{entry.kept.id} for {printable(entry.kept.user)}" if entry.kept.user else entry.kept.id
+        known = f"nothing new in {whose}: known already, or spamd has no Bayes, or may not write there: see its log"
+        if is_new:
+            audit.tell(chosen, f"learned as {kind} {whose}")
+        if is_new is not None:
+            click.echo(f"learned as {kind}: {whose}" if is_new else known)
     return failures.status
 
 
-def _learn(site: Site, chosen: settings.Settings, entry: Entry, kind: str) -> None:
-    user = entry.kept.user
-    is_new = handing.learn(site, chosen, entry.store.original(entry), kind, user)
-    whose = f" for {printable(user)}" if user else ""
-    known = f"nothing new in {entry.kept.id}{whose}: known already, or spamd does not use Bayes"
-    click.echo(f"learned as {kind}: {entry.kept.id}{whose}" if is_new else known)
+def _learn(site: Site, chosen: settings.Settings, entry: Entry, kind: str) -> bool:
+    return handing.learn(site, chosen, entry.store.original(entry), kind, entry.kept.user)
 
 
 def _chosen(site: Site, names: Sequence[str], filters: dict[str, Any], failures: Failures) -> list[Entry]:

@@ -32,7 +32,7 @@ _KNOWN = '"Nov 23 03:49:12 HOST pf-spamfilt[PID]:", or with a time as 2026-11-23
 
 
 @click.command("report", epilog=EPILOG)
-@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(allow_dash=True))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(allow_dash=True, readable=False))
 @click.option("--journal", is_flag=True, help="Read the systemd journal.")
 @click.option("--since", metavar="WHEN", type=MomentType(), help="Only what was logged then or later.")
 @click.option("--until", metavar="WHEN", type=MomentType(), help="Only what was logged before.")
@@ -62,7 +62,7 @@ def command(
     """
     if files and journal:
         raise click.UsageError("--journal and FILE exclude each other")
-    if metrics and any(moment and moment.moves for moment in (since, until)):
+    if metrics is not None and any(moment and moment.moves for moment in (since, until)):
         raise click.UsageError("--prometheus counts from a fixed beginning: give a date, not an age, or neither")
     span = Span(since and since.seconds, until and until.seconds)
     count = Count(span)
@@ -75,13 +75,13 @@ def command(
     }
     if as_json:
         output.as_json(found)
-    if html:
+    if html is not None:
         from pf_spamfilt.admin.reports.html import page  # with Jinja2, which the rest does without
 
         writing.replace(html, page(found))
-    if metrics:
+    if metrics is not None:
         writing.replace(metrics, prometheus.text(count.tally, count.unreadable), _READABLE)
-    if not (as_json or html or metrics):
+    if not as_json and html is None and metrics is None:
         text.show(found)
 
 

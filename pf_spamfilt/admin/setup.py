@@ -8,16 +8,16 @@ has changed, and no account that it has not made.
 """
 
 import os
+import re
 import time
 
 import click
 
-from pf_spamfilt import scan, spool
+from pf_spamfilt import scan
 from pf_spamfilt.admin.output import counted
 from pf_spamfilt.admin.setups import install, mastercf, removal, step
 from pf_spamfilt.admin.setups.install import ACCOUNT, PROCESSES, TRANSPORT, Wishes
 from pf_spamfilt.admin.site import Site
-from pf_spamfilt.describe import Notes
 from pf_spamfilt.exits import Ended
 
 EPILOG = """\b
@@ -27,8 +27,7 @@ Examples:
   pf-spamfilt-admin setup --quarantine dir:/var/spool/pf-spamfilt --apply
   pf-spamfilt-admin setup --remove --apply     undo it
 """
-PING = b"Subject: does spamd answer?\n\nA message from pf-spamfilt-admin setup.\n"
-# How long spamd may take for it, in seconds.
+# How long spamd may take to answer, in seconds.
 PATIENCE = 20
 NO_SPAMD = """
 Warning: {reason}. While that is so, mail waits in Postfix's queue.
@@ -36,8 +35,16 @@ Warning: {reason}. While that is so, mail waits in Postfix's queue.
                            (before Debian 12, package and service are called spamassassin)
   spamd on another host:   name it in {file}: servers, below [spamc]
 """
+# Of a transport, as content_filter and master.cf can name it, and of an account.
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 # How many queue ids an error names.
 SHOWN = 5
+
+
+def _name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _NAME.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is no name: it may have letters, digits, _ . and -")
+    return value
 
 
 @click.command("setup", epilog=EPILOG)
@@ -52,9 +59,15 @@ SHOWN = 5
     "filtered already, or the SMTP server: smtp/inet, or behind postscreen smtpd/pass.",
 )
 @click.option(
-    "--transport", metavar="NAME", default=TRANSPORT, help=f"The filter's name in master.cf (default: {TRANSPORT})."
+    "--transport",
+    metavar="NAME",
+    default=TRANSPORT,
+    callback=_name,
+    help=f"The filter's name in master.cf (default: {TRANSPORT}).",
 )
-@click.option("--user", metavar="NAME", default="", help=f"The account that the filter runs as (default: {ACCOUNT}).")
+@click.option(
+    "--user", metavar="NAME", callback=_name, help=f"The account that the filter runs as (default: {ACCOUNT})."
+)
 @click.option(
     "--processes",
     metavar="N",
@@ -75,7 +88,7 @@ def command(
     remove: bool,
     services: tuple[str, ...],
     transport: str,
-    user: str,
+    user: str | None,
     processes: int | None,
     quarantine: str,
 ) -> int:
@@ -91,7 +104,7 @@ def command(
         raise click.ClickException("only root can do this: without --apply it is only shown")
     if remove:
         return _remove(site, transport, do_it)
-    return _set_up(site, Wishes(transport, services, user, processes or 0, quarantine), do_it)
+    return _set_up(site, Wishes(transport, services, user or "", processes or 0, quarantine), do_it)
 
 
 def _set_up(site: Site, wishes: Wishes, do_it: bool) -> int:
@@ -107,12 +120,14 @@ def _set_up(site: Site, wishes: Wishes, do_it: bool) -> int:
 
 
 def _warn_without_spamd(site: Site) -> None:
-    """Say on stderr if no spamd answers, and what to do."""
+    """Say on stderr if no spamd answers, and what to do; it scans nothing, for it might learn from that."""
+    spamc = site.settings().spamc
     try:
-        spamc = site.settings().spamc
-        scan.scan(spool.from_bytes(PING), b"", spamc, time.monotonic() + PATIENCE, Notes())
+        said = [scan.ping(spamc, server, time.monotonic() + PATIENCE) for server in spamc.servers or [""]]
     except Ended as error:
-        click.echo(NO_SPAMD.format(reason=error.text, file=site.settings_file), err=True, nl=False)
+        said = [error.text]
+    if all(said):
+        click.echo(NO_SPAMD.format(reason=said[0], file=site.settings_file), err=True, nl=False)
 
 
 def _remove(site: Site, transport: str, do_it: bool) -> int:

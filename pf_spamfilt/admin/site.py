@@ -139,5 +139,6 @@ def _transport(line: str) -> Transport | None:
         return None
     before, _, after = " ".join(words[8:]).partition("argv=")
     argv = after.split()
-    options = dict(word.partition("=")[::2] for word in before.split() if not word.startswith("-"))
+    pairs = [word.partition("=")[::2] for word in before.split() if not word.startswith("-")]
+    options = {name.lower(): value for name, value in pairs}  # pipe(8) minds no case
     return Transport(words[0], words[6], options, argv) if argv and Path(argv[0]).name == NAME else None

@@ -5,6 +5,7 @@ Every set-up here is broken in one way; what is found is that, and nothing else.
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,6 +145,11 @@ TRANSPORTS = {
     "misspelt attribute": ("null_sender=", "null_sender= directry=/", "error transport-attribute"),
     "no dashes": ("pf-spamfilt -- ", "pf-spamfilt ", "warning transport-argv"),
     "as the script": (" -- ${sender}", " -f ${sender} --", "error transport-argv"),
+    "not private": ("unix  -  ", "unix  n  ", "error transport-private"),
+    "no such directory": ("null_sender=", "null_sender= directory=/nonexistent", "error directory"),
+    "directory of root": ("null_sender=", "null_sender= directory=/root", "error directory"),
+    "size": ("null_sender=", "null_sender= size=10000", "error transport-size"),
+    "line ends": ("null_sender=", r"null_sender= eol=\r\n", "error transport-eol"),
     "chroot": ("-       n       n ", "-       n       y ", "error transport-chroot"),
     "unprivileged": ("-       n       n ", "-       -       n ", "error transport-unpriv"),
 }
@@ -153,6 +159,12 @@ TRANSPORTS = {
 def test_broken_transport(admin: Admin, old: str, new: str, expected: str) -> None:
     admin.postfix.configure(master=admin.transport(old, new))
     assert admin.named() == [expected]
+
+
+def test_attributes_are_known_in_capitals_too(admin: Admin) -> None:
+    """As pipe(8) does."""
+    admin.postfix.configure(master=admin.transport("flags=Rq user=", "FLAGS=Rq User="))
+    assert admin.named() == []
 
 
 def test_transport_without_its_program(admin: Admin) -> None:
@@ -183,6 +195,7 @@ FLOWS = {
     "time limit": ("command_time_limit = 15m\n", "", "error time-limit"),
     "time limit of the transport": ("spamcheck_time_limit = 300s\n", "", "error time-limit"),
     "not authorised": ("authorized_submit_users = root, !static:all\n", "", "error submit"),
+    "delivery by the filter": ("default_transport = spamcheck:\n", "", "error loop"),
     "deferred transport": ("defer_transports = spamcheck\n", "", "error transport-deferred"),
     "blind copies": ("always_bcc = archive@example.com\n", "", "warning bcc-twice"),
     "signing milter": ("non_smtpd_milters = inet:127.0.0.1:8891\n", "", "warning milters"),
@@ -198,7 +211,13 @@ def test_broken_way_of_mail(admin: Admin, main: str, master: str, expected: str)
     assert admin.named() == [expected]
 
 
-BY_HAND = ("filter in header_checks", "deferred transport", "other delimiter", "misspelt parameter")
+BY_HAND = (
+    "delivery by the filter",
+    "filter in header_checks",
+    "deferred transport",
+    "other delimiter",
+    "misspelt parameter",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in FLOWS if name not in BY_HAND])
@@ -254,6 +273,22 @@ def test_other_instance_that_postdrop_would_refuse(admin: Admin) -> None:
     ended = admin.run("-c", str(other), "check")
     assert "alternate_config_directories" not in ended.stdout
     run(["rm", "-r", other])
+
+
+def test_instance_is_known_by_the_link_that_main_cf_names(admin: Admin, tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "postfix-in"
+    run(["cp", "-R", "/etc/postfix", real])
+    link.symlink_to(real)
+    admin.postfix.configure(f"alternate_config_directories = {link}\n")
+    ended = admin.run("-c", str(link), "check", "--json")
+    assert [each["severity"] for each in json.loads(ended.stdout) if each["id"] == "instance"] == ["ok"]
+
+
+def test_service_that_is_there_twice(admin: Admin) -> None:
+    """postconf(1) prints the options of both as one: which of them hold cannot be seen."""
+    with (admin.postfix.configuration / "master.cf").open("a") as file:
+        file.write(f"127.0.0.1:{admin.postfix.port} {SMTP[5:]}")
+    assert admin.named() == ["warning duplicate"]
 
 
 def test_every_error_in_the_settings(admin: Admin) -> None:
@@ -330,6 +365,17 @@ def test_compiled_settings(admin: Admin) -> None:
     assert compiled(admin).startswith("ok: ")
 
 
+def test_command_in_a_remedy_compiles_the_settings_of_each_transport(admin: Admin) -> None:
+    other = admin.settings.with_name("pf-spamfilt.toml-other")
+    other.write_text(admin.settings.read_text())
+    admin.postfix.configure(master=admin.transport(" -- ", f" --config {other} -- ").replace("spamcheck ", "other "))
+    for found in admin.findings():
+        if found["id"] == "compiled":
+            command = found["remedy"].removeprefix("Run: ")
+            subprocess.run(["sh", "-c", command], env={"PATH": f"{Path(admin.path).parent}:/usr/bin:/bin"}, check=True)
+    assert {each["severity"] for each in admin.findings()} == {"ok"}
+
+
 PROGRAMS = {
     "no spamc": ("[spamc]\ncommand = ['/usr/bin/none']\nservers = [{server}]\n", ["error program", "error spamd"]),
     "spamc of root": ("[spamc]\ncommand = ['{secret}']\nservers = [{server}]\n", ["error program", "error spamd"]),
@@ -353,6 +399,38 @@ def test_broken_programs(admin: Admin, settings: str, expected: list[str]) -> No
     text = settings.replace("{secret}", str(secret)).replace("{server}", repr(admin.host.spamd.address))
     admin.host.settings(text)
     assert admin.named() == expected
+
+
+LOGS: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a pipe that nobody reads": os.mkfifo,
+    "root's": Path.touch,
+}
+
+
+@pytest.mark.parametrize("make", LOGS.values(), ids=LOGS)
+def test_log_file_that_cannot_be_written(admin: Admin, tmp_path: Path, make: Callable[[Path], object]) -> None:
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    log = tmp_path / "filter.log"
+    make(log)
+    admin.host.configured(f"[log]\nfile = '{log}'\n")
+    assert admin.named() == ["warning log"]
+
+
+def nobody_reads(path: Path) -> None:
+    """Make a socket as a syslog daemon leaves it that was killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ended:
+        ended.bind(str(path))
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize("substitute", [lambda _: None, nobody_reads], ids=["no socket", "a dead one"])
+def test_no_syslog_daemon(admin: Admin, substitute: Callable[[Path], object]) -> None:
+    with moved(Path("/dev/log"), substitute):
+        found = admin.named()
+        Path("/dev/log").unlink(missing_ok=True)
+    assert found == ["warning syslog"]
 
 
 def test_filter_that_its_account_cannot_start(admin: Admin, installed: Path) -> None:
@@ -400,7 +478,6 @@ MARKUP = {
     "no flag": ("remove_header spam Flag\n", "", ["warning spam-flag"]),
     "two tags": ("rewrite_header Subject [SPAM]\n", "[policy]\nsubject_tag = '[SPAM]'\n", ["warning subject"]),
     "no rules": ("score GTUBE 0\n", "", ["error gtube"]),
-    "all is spam": ("required_score 0\n", "", ["warning ham"]),
 }
 
 
@@ -444,6 +521,13 @@ def test_broken_table(admin: Admin, entry: str, spoil: Callable[[Path], object],
     assert admin.named() == expected
 
 
+def test_store_that_only_a_table_names(admin: Admin) -> None:
+    table = admin.settings.with_name("check-table")
+    table.write_text("jane@example.com  kill_level=3 quarantine=dir:/nonexistent/kept\n")
+    admin.host.configured(f'[tables]\nrecipients = ["texthash:{table}"]\n')
+    assert admin.named() == ["error quarantine"]
+
+
 def test_table_in_a_list_of_patterns(admin: Admin) -> None:
     admin.host.configured('[policy]\nwelcome_senders = ["hash:/etc/postfix/none"]\n')
     assert admin.named() == ["error table"]
@@ -478,6 +562,20 @@ def test_store_that_others_could_write_to(admin: Admin, spoil: Callable[[Path, i
     admin.host.configured(f'[policy]\nkill_level = 9\nquarantine = "dir:{place}"\n')
     assert admin.named() == ["error quarantine"]
     run(["rm", "-r", place])
+
+
+@pytest.mark.parametrize("kind", ["dir:/mnt/kept", "maildir:/mnt/kept/sub", "mbox:/mnt/kept/mbox"])
+def test_store_on_a_full_disk(admin: Admin, kind: str) -> None:
+    run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", "/mnt"])
+    try:
+        run(["install", "-d", "-o", FILTER_ACCOUNT, "-m", "700", "/mnt/kept"])
+        Path("/mnt/filler").write_bytes(bytes(64 << 10))
+        admin.host.configured(f'[policy]\nkill_level = 9\nquarantine = "{kind}"\n')
+        found = admin.bad()
+    finally:
+        run(["umount", "/mnt"])
+    assert [each["id"] for each in found] == ["quarantine"]
+    assert "no space left" in found[0]["text"]
 
 
 def test_without_root_it_says_who_looked(admin: Admin) -> None:

@@ -292,6 +292,17 @@ def test_remove_takes_an_empty_quarantine_away(plain: Plain) -> None:
     assert (plain.contents(), Path(STORE).exists()) == (before, False)
 
 
+def test_wrong_settings_do_not_hinder_removing_the_filter(plain: Plain) -> None:
+    """What else is the account's they cannot say, so that stays."""
+    plain.install()
+    (plain.configuration / "pf-spamfilt.toml").write_text("[policy")
+    said = plain.setup("--remove", "--apply")
+    assert "# The account spamfilt stays, and what may be its: " in said
+    assert plain.account() is not None
+    (copy,) = plain.host.deliver("gtube")
+    assert marks(copy) == []
+
+
 SETTING_UP = {"useradd": "--system", "runuser": "-u", "cp": "-p", "postconf": "-M", "postfix": "reload"}
 REMOVING = {
     "postconf -M": "-M",
@@ -421,6 +432,37 @@ def test_it_changes_nothing_where_a_person_must_decide(
     before = instance.contents()
     answer = instance.setup("--apply", *words, status=1)
     assert [text for text in said if text not in answer] == [], answer
+    assert instance.contents() == before
+
+
+@pytest.mark.parametrize("end", ["last  unix  -  -  n  -  -  discard", "# the end"])
+def test_a_last_line_without_an_end_is_not_written_into(instance: Instance, end: str) -> None:
+    """postconf(1) appends the transport to it: it would be part of that entry, or of the comment."""
+    with instance.master.open("a") as file:
+        file.write(end)
+    before = instance.contents()
+    said = instance.setup("--user", "nobody", "--apply", status=1)
+    assert f"{instance.master}: its last line has no end" in said
+    assert instance.contents() == before
+    run(["sh", "-c", said.strip().rpartition("First: ")[2]])
+    instance.install()
+    assert instance.entry("spamcheck/unix")[7] == "pipe"
+
+
+@pytest.mark.parametrize(
+    "words", [["--transport", "a:b"], ["--transport", ""], ["--transport", "a b"], ["--user", "-rf"]]
+)
+def test_a_name_that_master_cf_cannot_have_is_wrong_usage(instance: Instance, words: list[str]) -> None:
+    assert "is no name: it may have letters, digits" in instance.setup("--apply", *words, status=64)
+
+
+@pytest.mark.parametrize("option", ["-o content_filter=", "-o { content_filter = }"])
+def test_a_filter_that_was_set_to_nothing_is_so_again_after_remove(instance: Instance, option: str) -> None:
+    text = instance.master.read_text()
+    instance.master.write_text(text.replace(" smtpd\n", f" smtpd\n  {option}\n", 1))
+    before = instance.contents()
+    instance.install()
+    instance.setup("--remove", "--apply")
     assert instance.contents() == before
 
 

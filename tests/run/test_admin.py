@@ -123,6 +123,24 @@ def test_a_reader_that_is_gone_is_no_traceback(admin, site):
     assert [line for line in said.splitlines() if not line.startswith("Note: ")] == []
 
 
+def test_output_to_a_full_disk_is_an_error_and_no_traceback(admin, site):
+    for words in (
+        ["--help"],
+        ["policy", "a@b.example", "c@d.example"],
+        ["policy", "--json", "a@b.example", "c@d.example"],
+    ):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([admin, "-c", site, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+        said = [line for line in done.stderr.splitlines() if not line.startswith("Note: ")]
+        assert (done.returncode, said) == (1, ["Error: output: No space left on device"])
+
+
+def test_nothing_needs_to_be_open(admin, site):
+    """As where a daemon starts it: no standard input, output and error."""
+    for words in ("report -", "policy a@b.example c@d.example", "--help"):
+        assert subprocess.run(["sh", "-c", f"'{admin}' -c '{site}' {words} <&- >&- 2>&-"]).returncode == 0
+
+
 def test_a_terminal_is_coloured_and_neither_a_pipe_nor_one_with_no_color(admin, run, site):
     words = ["-c", str(site), "policy", "a@b.example", "c@d.example"]
     assert ESCAPE in at_terminal(admin, *words, TERM="xterm", NO_COLOR="")[1]

@@ -35,12 +35,15 @@ def run(prefix, tmp_path):
     site = tmp_path / "postfix"
     site.mkdir()
 
-    def run(*arguments, stdin=b"", **environment):
+    def run(*arguments, stdin=b"", account=None, **environment):
         done = subprocess.run(
             [prefix / "bin" / "pf-spamfilt-admin", "-c", site, "report", *arguments],
             input=stdin,
             capture_output=True,
             env={"PATH": "/usr/bin:/bin", "TZ": "UTC", "LANG": "C.UTF-8"} | environment,
+            user=account,
+            group=account,
+            extra_groups=None if account is None else [],
         )
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -193,6 +196,22 @@ def test_metrics_are_written_for_everybody_to_read(run, log, tmp_path):
     file = folder / "pf-spamfilt.prom"
     assert 'pf_spamfilt_messages_total{verdict="spam"} 3\n' in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("option", ["--html", "--prometheus"])
+def test_an_empty_name_of_a_file_is_an_error(run, log, option):
+    """As of a variable that is not set: cron must not take that for done."""
+    status, printed, _ = run(option, "", log)
+    assert (status, printed) == (1, "")
+
+
+def test_a_log_that_this_account_may_not_read_is_an_error_with_its_remedy(run, log):
+    for folder in (log.parent, *list(log.parents)[1:3]):
+        folder.chmod(0o755)
+    log.chmod(0o600)
+    status, printed, said = run(log, account=65534)
+    assert (status, printed) == (1, "")
+    assert said == f"Error: {log}: not readable for this account: be root, or of the group that owns it\n"
 
 
 def test_metrics_that_cannot_be_written_are_an_error(run, log):

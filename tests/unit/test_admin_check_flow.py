@@ -113,6 +113,61 @@ def test_service_with_authentication_of_its_own_is_submission():
     assert bad(flow.look(postfix(f"{FILTERED}10587/inet/smtpd_sasl_auth_enable = yes\n", entries))) == []
 
 
+@pytest.mark.parametrize("service", ["smtp inet n - y - - smtpd", "smtpd pass - - y - - smtpd"])
+def test_smtp_server_with_authentication_gets_foreign_mail_nevertheless(service):
+    name, kind = service.split()[:2]
+    found = flow.look(
+        postfix(f"{name}/{kind}/smtpd_sasl_auth_enable = yes\n", f"{service}\nspamcheck unix - n n - - pipe")
+    )
+    assert bad(found) == [(WARNING, "unfiltered")]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[127.0.0.1]", "localhost", "[::1]"])
+def test_service_that_only_this_host_can_reach_needs_no_filter(host):
+    assert bad(flow.look(postfix(entries=f"{ENTRIES}{host}:10026 inet n - y - - smtpd\n"))) == []
+
+
+def test_filter_action_in_a_restriction_class_is_another_way_to_filter():
+    main = {"smtpd_restriction_classes": "a, scanned", "scanned": "check_client_access static:{FILTER spamcheck:}"}
+    assert bad(flow.look(postfix("", **main))) == []
+
+
+def test_filter_action_in_a_comment_filters_nothing(tmp_path):
+    table = tmp_path / "access"
+    table.write_text("#0.0.0.0/0 FILTER spamcheck:\n  # FILTER spamcheck:\n")
+    assert bad(flow.look(postfix("", smtpd_client_restrictions=f"check_client_access cidr:{table}"))) == [
+        (WARNING, "unfiltered")
+    ]
+
+
+def test_filter_in_header_checks_that_pickup_leaves_out_is_no_loop():
+    options = f"{FILTERED}pickup/unix/receive_override_options = no_header_body_checks\n"
+    assert bad(flow.look(postfix(options, header_checks="static:{FILTER spamcheck:}"))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("default_transport", "spamcheck:", [ERROR]),
+        ("mailbox_transport", "spamcheck", [ERROR]),
+        ("virtual_transport", "spamcheck2:", []),
+        ("transport_maps", "static:spamcheck:", [ERROR]),
+        ("transport_maps", "hash:{table}", [ERROR]),
+        ("transport_maps", "hash:{table}.none, hash:/etc/postfix/spamcheck", []),
+    ],
+)
+def test_filter_that_is_to_deliver_mail_is_a_loop(tmp_path, name, value, expected):
+    table = tmp_path / "transport"
+    table.write_text("# x smtp:\nexample.com\tspamcheck:\n")
+    found = bad(flow.about_deliveries(postfix(**{name: value.replace("{table}", str(table))}), ["spamcheck"]))
+    assert found == [(severity, "loop") for severity in expected]
+
+
+def test_service_that_is_there_twice_is_a_warning():
+    (found,) = flow.about_duplicates(postfix(entries=ENTRIES + "smtp inet n - n - - smtpd\n"))
+    assert (found.severity, "smtp/inet is there 2 times" in found.text) == (WARNING, True)
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -175,8 +230,9 @@ def test_list_of_those_who_may_submit_is_read_as_postfix_does(value, allowed):
 
 def test_list_of_those_who_may_submit_may_be_in_a_file(tmp_path):
     file = tmp_path / "users"
-    file.write_text("root\nspamfilt\n")
+    file.write_text("root\n# www-data\nspamfilt\n")
     assert flow.is_listed(f"{file}", "spamfilt", lambda *_: False)
+    assert not flow.is_listed(f"{file}", "www-data", lambda *_: False)
     assert not flow.is_listed(f"!{file}, static:all", "spamfilt", lambda table, _: table == "static:all")
 
 

@@ -87,13 +87,6 @@ def test_subject_that_is_tagged_twice_is_a_warning():
     assert bad(found, Needs(has_subject_tag=True)) == [(WARNING, "subject")]
 
 
-def test_ordinary_message_that_is_spam_is_a_warning():
-    (spam,) = scanner.about_ham("spamd", marked())
-    (ham,) = scanner.about_ham("spamd", answer(b"X-Spam-Checker-Version: x\n" + ORIGINAL, HAM))
-    assert (spam.severity, ham.severity) == (WARNING, OK)
-    assert "score 1000.0, 5.0 required: GTUBE" in spam.text
-
-
 @pytest.mark.parametrize(
     ("options", "children"),
     [("--max-children 8", 8), ("--max-children=3", 3), ("-m 2", 2), ("-d", 5), ("--max-children x", 0), ("-m", 0)],
@@ -152,4 +145,4 @@ def test_step_that_is_killed_is_an_error():
 
 def test_directory_that_is_not_there_is_an_error(tmp_path):
     (found,) = findings(lambda: [ok("it", "")], World(None, "", f"{tmp_path}/none"))
-    assert (found.severity, found.id) == (ERROR, "check")
+    assert (found.severity, found.id) == (ERROR, "directory")

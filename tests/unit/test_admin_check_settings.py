@@ -35,6 +35,13 @@ def test_missing_file_means_the_defaults_unless_it_is_named(tmp_path):
     assert (unnamed.severity, named.severity) == (OK, ERROR)
 
 
+def test_link_to_no_file_is_an_error(source):
+    source.unlink()
+    source.symlink_to("/nonexistent")
+    (found,) = settings_file.errors(str(source), False)
+    assert (found.severity, "a link to /nonexistent" in found.text) == (ERROR, True)
+
+
 def test_folder_is_no_settings_file(tmp_path):
     (found,) = settings_file.errors(str(tmp_path), False)
     assert (found.severity, "not a regular file" in found.text) == (ERROR, True)

@@ -103,6 +103,36 @@ def test_columns_let_pipe_become_the_user_outside_a_chroot(columns, compatibilit
     assert bad(transport.about_columns(service, compatibility, "here")) == expected
 
 
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("unix -", []),
+        ("unix y", []),
+        ("unix n", [(ERROR, "transport-private")]),
+        ("fifo -", [(ERROR, "transport-private")]),
+    ],
+)
+def test_transport_is_private_and_of_type_unix(start, expected):
+    (service,) = instance.services(f"spamcheck {start} n n - 10 pipe flags=Rq", "")
+    assert bad(transport.about_columns(service, "3.6", "here")) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "largest", "expected"),
+    [
+        ({}, "10240000", []),
+        ({"size": "0"}, "10240000", []),
+        ({"size": "10240000"}, "10240000", []),
+        ({"size": "10000"}, "10240000", ["transport-size"]),
+        ({"size": "10000"}, "0", ["transport-size"]),
+        ({"size": "1M"}, "10240000", ["transport-size"]),
+        ({"eol": r"\r\n"}, "10240000", ["transport-eol"]),
+    ],
+)
+def test_attributes_that_bounce_or_change_mail_are_errors(options, largest, expected):
+    assert bad(transport.about_limits(options, largest, "here")) == [(ERROR, name) for name in expected]
+
+
 def test_attribute_that_pipe_does_not_know_is_an_error():
     (service,) = instance.services(ENTRY, "")
     found = list(transport.about_attributes(OPTIONS | {"nul_sender": ""}, service, "here"))

@@ -141,6 +141,12 @@ def test_delivery_fields_are_not_the_original_s():
     [
         b"Received: from a.example (a.example [192.0.2.1])\n\tby mx.example (Postfix) with ESMTP id 4cDR2f5y\n",
         b"Received: from a.example by mx.example with SMTP\nReceived: by mx.example (Postfix, from userid 997)\n",
+        b"Received: from a.example (a.example [192.0.2.1])\n\tby mx.example (Postfix) with ESMTP id 4cDR2f5y\n"
+        b'\tfor <"spam+ with LMTP "@mx.example>; x\n',
+        b"Received: from a.example (a.example [192.0.2.1])\n\tby mx.example (Postfix) with ESMTP id 4cDR2f5y\n"
+        b'\tfor <"spam+ by a (Postfix, from userid 997) "@mx.example>; x\n',
+        b"Received: from a.example (a.example [192.0.2.1])\n\t(using TLSv1.3 with cipher X (256/256 bits))\n"
+        b'\t(Client CN ") by a with LMTP id x", Issuer "x" (not verified))\n\tby mx.example (Postfix) with ESMTPS\n',
         b"Subject: x\n",
     ],
 )
@@ -149,8 +155,15 @@ def test_block_that_came_by_mail_is_not_believed(received):
     assert kept.parse(received + written(EXAMPLE)) is None
 
 
-def test_block_behind_local_lmtp_is_believed():
-    lmtp = b"Received: from mx.example\n\tby mx.example with LMTP\n\tid abc\n\tfor <spam@example.com>; x\n"
+@pytest.mark.parametrize(
+    "lmtp",
+    [
+        b"Received: from mx.example\n\tby mx.example with LMTP\n\tid abc\n\tfor <spam@example.com>; x\n",
+        b"Received: from mx.example ([192.0.2.1])\n\tby mx.example (Dovecot) with LMTP id abc; x\n",
+        b"Received: from mx.example ([unix socket])\n\tby mx.example (Cyrus 3.6.1-Debian) with LMTPA;\n\tx\n",
+    ],
+)
+def test_block_behind_local_lmtp_is_believed(lmtp):
     data = lmtp + b"Received: by mx.example (Postfix, from userid 997)\n\tid x\n" + written(EXAMPLE)
     assert kept.original(data, read(data)) == EXAMPLE
 

@@ -47,6 +47,24 @@ def test_any_subject_is_one_printable_line(subject):
     assert showing.decoded(subject).isprintable()
 
 
+def test_no_more_of_a_text_is_decoded_than_is_looked_at(monkeypatch):
+    """A sender names the charset, and one takes minutes for a megabyte."""
+    sizes, real = [], showing.in_charset
+    monkeypatch.setattr(showing, "in_charset", lambda data, charset: sizes.append(len(data)) or real(data, charset))
+    assert showing.text(b"Content-Type: text/plain; charset=punycode\n\n" + b"abcd" * 500_000)
+    assert sizes == [80_000]
+
+
+@pytest.mark.parametrize("moment", [-1e30, -1.0, 0.0, 1e12, 1e30, 10**30])
+def test_message_of_any_time_is_shown(moment):
+    """Its file can have any."""
+    found = kept.parse(b"X-Quarantine-ID: <x-1>\nX-Envelope-From: <>\nX-Envelope-To: <a@b.example>\n\n")
+    entry = vault.Entry(vault.store("dir:/x"), "", "name", found, moment, 1)
+    assert showing.row(entry)
+    assert showing.for_program(entry)
+    assert list(showing.described(entry))
+
+
 def test_deeply_nested_message_is_shown():
     """The email package recurses."""
     header = b"".join(

@@ -160,6 +160,55 @@ def test_what_is_no_file_does_not_hinder(make, kind, place, make_other):
     assert ids(store) == [identifier(0)]
 
 
+BOXES = {
+    "ours": b"",
+    "mutt's": b"From a@sender.example Mon Nov 23 03:49:12 2026\n",
+    "local(8)'s": b"From MAILER-DAEMON  Mon Nov 23 03:49:12 2026\nReturn-Path: <>\nDelivered-To: spam@example.com\n",
+}
+
+
+@pytest.mark.parametrize("first", BOXES.values(), ids=BOXES)
+@pytest.mark.parametrize("kind", ["maildir", "dir"])
+def test_mbox_in_a_folder_is_not_taken_for_its_first_message(make, kind, place, first):
+    """Released or removed as one, it would take all other messages with it."""
+    box = Path(make("mbox").path).read_bytes()
+    os.unlink(place / "store")
+    store = make(kind, 1)
+    (file,) = files(place)
+    file.with_name("box").write_bytes(first + box.partition(b"\n")[2] if first else box)
+    assert [entry.name for entry in store.entries()] == [file.name]
+
+
+@pytest.mark.parametrize("day", [b"Mon Nov 23", b"Tue Nov  3"])
+def test_kept_message_with_an_mbox_line_is_found(make, place, day):
+    """As pipe(8) puts it there, by flags=F."""
+    store = make("dir", 1)
+    (file,) = files(place)
+    file.write_bytes(b"From a@sender.example  " + day + b" 03:49:12 2026\n" + file.read_bytes())
+    assert ids(store) == [identifier(0)]
+
+
+@pytest.mark.parametrize("other", ["{}/store/", "{}//store", "{}/./store", "{}/store/../store", "{}/link/store"])
+def test_every_spelling_of_a_store_is_the_same_place(place, other):
+    os.symlink(".", place / "link")
+    (place / "store").mkdir()
+    assert vault.store(f"dir:{other.format(place)}").place == vault.store(f"dir:{place}/store").place
+
+
+def test_stores_of_two_kinds_are_two_places(place):
+    assert vault.store(f"dir:{place}").place != vault.store(f"maildir:{place}").place
+
+
+@pytest.mark.parametrize("name", ["cur/{}:2,S", "new/another"])
+def test_message_that_a_mail_program_renames_meanwhile_is_read_and_removed(make, place, name):
+    store = make("maildir", 2)
+    entry = one(store, 0)
+    os.rename(entry.path, place / "store" / name.format(entry.name))
+    assert store.original(entry) == ORIGINAL % 0
+    assert store.remove([entry]) == []
+    assert ids(store) == [identifier(1)]
+
+
 def test_message_that_a_mail_program_has_moved_is_found(make, place):
     store = make("maildir", 1)
     (file,) = files(place)
@@ -182,6 +231,16 @@ def test_mbox_keeps_mode_and_owner(make):
     after = os.stat(store.path)
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert stat.S_IMODE(after.st_mode) == 0o600
+
+
+@pytest.mark.parametrize("words", ["Mon Nov 23 03:49:12 2026 +0000", "x", "", f"Mon Nov 23 03:49:12 {10**19}"])
+def test_mbox_line_of_another_program_does_not_make_a_message_old(make, words):
+    """Else it would expire at once."""
+    store = make("mbox", 1)
+    box = Path(store.path)
+    box.write_bytes(f"From MAILER-DAEMON {words}\n".encode() + box.read_bytes().partition(b"\n")[2])
+    os.utime(box, (1_700_000_000,) * 2)
+    assert one(store, 0).time == 1_700_000_000
 
 
 def test_mbox_keeps_every_byte_of_the_others(make):

@@ -162,6 +162,28 @@ def test_an_address_that_looks_like_keys_is_an_address(sender):
     assert (found["verdicts"]["spam"]["messages"], found["actions"]["reinjected"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("word", "forged"),
+    [
+        ("to=<b@example.net>", f"to=<b@example.net>,(+{'9' * 5000} more)"),
+        ("scan=0.50", f"scan={'9' * 400}.50"),
+        ("Nov 23 03:49:12", "0001-01-01T00:00:00Z"),
+        ("Nov 23 03:49:12", "9999-12-31T23:59:59-12:00"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_number_that_no_filter_writes_makes_a_line_unreadable(word, forged):
+    """Such a line is somebody else's, and must not end the report."""
+    text = BEGINNING + line()
+    assert word in text
+    with pytest.raises(Unreadable):
+        read(text.replace(word, forged), "")
+
+
+def test_the_last_test_of_a_line_with_the_line_ends_of_a_network_is_no_other():
+    assert read(line() + "\r").test_names == [b"A", b"B"]
+
+
 def test_a_test_that_was_cut_is_not_counted():
     tests = ",".join(f"A_RATHER_LONG_NAME_OF_A_TEST_{number}" for number in range(60))
     text = line(tests=tests)

@@ -3,6 +3,7 @@
 import shlex
 import tomllib
 
+import click
 import pytest
 
 from pf_spamfilt import schema
@@ -120,3 +121,20 @@ def test_another_instance_is_named_on_each_command_line(tmp_path):
     site = Site(str(tmp_path))
     assert step.postfix(site, "postconf", "-M") == ["postconf", "-c", str(tmp_path), "-M"]
     assert step.postfix(Site("/etc/postfix"), "postconf", "-M") == ["postconf", "-M"]
+
+
+def test_settings_that_are_not_the_instances_own_are_named_where_they_are_compiled(tmp_path):
+    shells = [each.shell for each in install._settings(Site(str(tmp_path), f"{tmp_path}/other.toml"), "")]
+    assert shells[-1] == f"pf-spamfilt-admin -c {tmp_path} --config {tmp_path}/other.toml compile"
+    own = [each.shell for each in install._settings(Site(str(tmp_path), f"{tmp_path}/pf-spamfilt.toml"), "")]
+    assert own[-1] == f"pf-spamfilt-admin -c {tmp_path} compile"
+
+
+def test_a_quarantine_that_has_mail_is_not_left_for_another(tmp_path):
+    (tmp_path / "old").mkdir()
+    settings = install.settings_text(f"dir:{tmp_path}/old")
+    install._refuse_to_leave(settings, f"dir:{tmp_path}/new")
+    (tmp_path / "old" / "message").touch()
+    with pytest.raises(click.ClickException, match=r"mail is kept in dir:.*/old"):
+        install._refuse_to_leave(settings, f"dir:{tmp_path}/new")
+    install._refuse_to_leave(settings, f"maildir:{tmp_path}/old")

@@ -5,6 +5,7 @@ Pure, but for the tables that restrictions name, which are read to find their FI
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,10 +14,16 @@ from pf_spamfilt.admin.checks.instance import Instance, Service, seconds
 from pf_spamfilt.settings import DEFAULT_FOLDER
 
 RELOAD = "postfix reload"
+_SMTP = ("smtp", "25")
 _SUBMISSION = ("submission", "submissions", "smtps", "465", "587")
-_LOOPBACK = re.compile(r"127\.[\d.]+|localhost|\[?::1\]?")
+_LOOPBACK = re.compile(r"\[?(127\.[\d.]+|localhost|::1)\]?")
 # What cleanup(8) does with all mail, what the filter gives back too.
 _CHECKS_OF_ALL_MAIL = ("header_checks", "body_checks", "mime_header_checks", "nested_header_checks")
+# What delivers all mail, what the filter gives back too.
+_DELIVERING = (
+    "default_transport", "relay_transport", "virtual_transport", "local_transport", "mailbox_transport",
+    "fallback_transport", "transport_maps",
+)  # fmt: skip
 _BLIND_COPIES = ("always_bcc", "sender_bcc_maps", "recipient_bcc_maps")
 # Parameters that concern the filter, and those of its transport, behind its name.
 _CONCERNING = ("content_filter", "command_time_limit", "receive_override_options", "authorized_submit_users")
@@ -31,6 +38,8 @@ def look(instance: Instance) -> Iterator[Finding]:
     ours = [each.service for each in instance.transports]
     yield from about_filters(instance, ours)
     yield from about_loops(instance, ours)
+    yield from about_deliveries(instance, ours)
+    yield from about_duplicates(instance)
     yield from about_services(instance, ours, actions(instance, ours))
     yield from about_copies(instance, ours)
     yield from about_milters(instance)
@@ -77,6 +86,9 @@ def about_loops(instance: Instance, ours: Sequence[str]) -> Iterator[Finding]:
             text = f"{instance.main_cf}: content_filter={value} holds for pickup, too: what the filter gives back loops"
             remedy = f"Run: postconf -X content_filter; postconf -P '{_main_server(instance)}/content_filter={value}'"
             yield error("loop", text, f"{remedy}; {RELOAD}; postsuper -r ALL")
+    pickups = instance.running("pickup")
+    if all("no_header_body_checks" in instance.value(each, "receive_override_options") for each in pickups):
+        return
     values = {
         instance.main.get(name, ""): name for name in reversed(_CHECKS_OF_ALL_MAIL)
     }  # a default is another's value
@@ -86,6 +98,25 @@ def about_loops(instance: Instance, ours: Sequence[str]) -> Iterator[Finding]:
                 f"{instance.main_cf}: {name}: FILTER in {where} holds for pickup, too: what the filter gives back loops"
             )
             yield error("loop", text, "Use content_filter of the smtpd service, or an access(5) table, instead")
+
+
+def about_deliveries(instance: Instance, ours: Sequence[str]) -> Iterator[Finding]:
+    """Yield what delivers mail by the filter, which is not where mail ends."""
+    names = "|".join(map(re.escape, ours))
+    named, entry = re.compile(rf"(?<![\w/-])(?:{names})(?=:|$)"), re.compile(rf"\s(?:{names}):")
+    for name in _DELIVERING if ours else ():
+        value = instance.main.get(name, "")
+        if named.search(value) or any(entry.search(_text(file)) for file in _TABLE.findall(value)):
+            text = f"{instance.main_cf}: {name}={value} has the filter deliver mail: what it gives back loops"
+            yield error("loop", text, "Take the filter out there, and set content_filter of the smtpd service instead")
+
+
+def about_duplicates(instance: Instance) -> Iterator[Finding]:
+    """Yield each service that is there twice."""
+    for key, count in Counter(each.key for each in instance.services).items():
+        if count > 1:
+            text = f"{instance.master_cf}: {key} is there {count} times: only the last one holds"
+            yield warning("duplicate", text, f"Leave one of them there, then run: {RELOAD}")
 
 
 def _main_server(instance: Instance) -> str:
@@ -99,7 +130,8 @@ def _is_for_foreign_mail(service: Service) -> bool:
 
 def _is_submission(service: Service) -> bool:
     is_own = service.overrides.get("smtpd_sasl_auth_enable") == "yes"
-    return is_own or service.name.rpartition(":")[2] in _SUBMISSION
+    port = service.name.rpartition(":")[2]
+    return port in _SUBMISSION or (is_own and port not in _SMTP and service.kind != "pass")
 
 
 def _is_local(service: Service) -> bool:
@@ -110,7 +142,8 @@ def _is_local(service: Service) -> bool:
 def actions(instance: Instance, ours: Sequence[str]) -> list[str]:
     """Return where access(5) tables or restrictions say FILTER with one of our transports."""
     named = [instance.main] + [each.overrides for each in instance.receiving()]
-    values = [value for found in named for name, value in found.items() if _is_restriction(name)]
+    classes = instance.main.get("smtpd_restriction_classes", "").replace(",", " ").split()
+    values = [value for found in named for name, value in found.items() if _is_restriction(name) or name in classes]
     return list(dict.fromkeys(where for value in values for where in _filter_actions(value, ours)))
 
 
@@ -131,9 +164,10 @@ def _filter_actions(value: str, ours: Sequence[str]) -> Iterator[str]:
 
 
 def _text(file: str) -> str:
+    """Return what a file says, without comments."""
     try:
         with Path(file).open("rb") as stream:
-            return stream.read(_FILES_MAX).decode("utf-8", "replace")
+            return re.sub(r"(?m)^\s*#.*", "", stream.read(_FILES_MAX).decode("utf-8", "replace"))
     except OSError:  # no file of text, such as a database, or Postfix's own complaint
         return ""
 

@@ -19,6 +19,7 @@ class Service(NamedTuple):
 
     name: str
     kind: str
+    private: str
     unprivileged: str
     chroot: str
     process_limit: str
@@ -99,8 +100,8 @@ def services(entries: str, options: str) -> list[Service]:
 
 
 def _service(words: list[str], overrides: Mapping[str, Mapping[str, str]]) -> Service:
-    name, kind, _, unprivileged, chroot, _, limit, program = words[:8]
-    return Service(name, kind, unprivileged, chroot, limit, program, overrides.get(f"{name}/{kind}", {}))
+    name, kind, private, unprivileged, chroot, _, limit, program = words[:8]
+    return Service(name, kind, private, unprivileged, chroot, limit, program, overrides.get(f"{name}/{kind}", {}))
 
 
 def _owner(name: str) -> Account:

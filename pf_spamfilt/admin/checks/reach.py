@@ -5,6 +5,7 @@ Each function yields findings about one thing; nothing is changed, and nothing i
 
 import os
 import posix
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pf_spamfilt.tables import Tables
 PATIENCE = 60.0
 # So many bytes of a table's entries are looked at.
 _ENTRIES_MAX = 64 << 20
-_SYSLOG_SOCKETS = ("/dev/log", "/var/run/log", "/var/run/syslog")
+_SYSLOG_SOCKET = "/dev/log"
 _SOMEBODY = b"pf-spamfilt-check@example.com"
 
 
@@ -34,16 +35,17 @@ def about_settings(source: str, me: str) -> Iterator[Finding]:
         return
     readable = f"{me} can read it" if os.path.exists(source) else f"does not exist, as {me} sees it: the defaults hold"
     yield ok("settings-access", f"{source}: {readable}")
+    remedy = f"Run: pf-spamfilt-admin --config {source} compile"  # which may be that of one of several transports
     if chosen.note:
-        text = f"{compiled} is not used: stale, or not its source's owner's, or others may write it"
-        yield warning("compiled", text, "Run: pf-spamfilt-admin compile")
+        text = f"{compiled} is not used: stale, broken, unreadable, not its source's owner's, or others may write it"
+        yield warning("compiled", text, remedy)
     elif not os.path.exists(source):
         yield ok("compiled", "nothing needs to be compiled")
     elif not os.path.exists(compiled):
         text = (
             f"{compiled} does not exist: each message parses the settings, which takes longer than the filter's start"
         )
-        yield warning("compiled", text, "Run: pf-spamfilt-admin compile")
+        yield warning("compiled", text, remedy)
     else:
         yield ok("compiled", f"{compiled} is fresh")
 
@@ -107,22 +109,24 @@ def about_table(name: str, chosen: settings.Settings, me: str, holds_settings: b
         yield warning("table-warning", line, "Run postmap(1) again, or see to what it says")
     yield ok("table", f"{name}: {me} can read it")
     if holds_settings:
-        yield from _about_entries(name, chosen.tables.command)
+        yield from _about_entries(name, chosen.tables.command, me)
 
 
-def _about_entries(name: str, command: list[str]) -> Iterator[Finding]:
-    """Yield what is wrong with the entries of a table that postmap(1) can list."""
-    count = 0
+def _about_entries(name: str, command: list[str], me: str) -> Iterator[Finding]:
+    """Yield what is wrong with the entries of a table that postmap(1) can list, and with the stores that they name."""
+    count, named = 0, set()
     for key, result in _entries(name, command):
         count += 1
         if "@" not in key:
             text = f"table {name}, key {key}: is never asked"
             yield warning("table-key", text, f"Write user@domain, @domain, @.domain or @. : @{key} is that domain")
         try:
-            policy_keys.from_result(result)
+            named.add(str(policy_keys.from_result(result).get("quarantine", "")))
         except ValueError as failure:
             yield error("table-entry", f"table {name}, key {key}: {failure}", "Mend the entry")
     yield ok("table-entry", f"{name}: {count} entries were read" if count else f"{name}: its entries were not read")
+    for destination in sorted(named - {""}):
+        yield from about_store(destination, me)
 
 
 def _entries(name: str, command: list[str]) -> Iterator[tuple[str, str]]:
@@ -153,28 +157,55 @@ def about_store(destination: str, me: str) -> Iterator[Finding]:
     try:
         stores.check(destination)
     except Ended as failure:
-        yield error("quarantine", f"{failure.text} (as {me})", f"Run: install -d -o {me} -m 700 {folder}")
+        remedy = f"Mend that; a new folder is made by: install -d -o {me} -m 700 {folder}"
+        yield error("quarantine", f"{failure.text} (as {me})", remedy)
     else:
-        yield ok("quarantine", f"{destination}: {me} can keep mail there")
+        if _is_full(folder):
+            text = f'quarantine "{destination}": no space left there: spam that is to be kept waits'
+            yield error("quarantine", text, "Make room: pf-spamfilt-admin quarantine expire --days 30")
+        else:
+            yield ok("quarantine", f"{destination}: {me} can keep mail there")
+
+
+def _is_full(folder: str) -> bool:
+    """Tell whether the disk of a folder, or of that in which it will be made, has no room."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    disk = os.statvfs(folder)
+    return not disk.f_bavail or (disk.f_files > 0 and not disk.f_favail)
 
 
 def about_log(file: str, me: str) -> Iterator[Finding]:
     """Yield whether the log file can be written."""
-    place = file if os.path.exists(file) else os.path.dirname(file)
-    if posix.access(place, posix.W_OK):
+    if _can_log(file):
         yield ok("log", f"{file}: {me} can write it")
     else:
         text = f"[log] file: {file}: {me} cannot write it: nothing is logged there"
         yield warning("log", text, f"Run: install -o {me} -m 640 /dev/null {file}")
 
 
+def _can_log(file: str) -> bool:
+    if not os.path.lexists(file):
+        return posix.access(os.path.dirname(file), posix.W_OK | posix.X_OK)
+    try:
+        posix.close(posix.open(file, posix.O_WRONLY | posix.O_APPEND | posix.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
 def about_syslog() -> Iterator[Finding]:
     """Yield whether there is a syslog to take the filter's lines."""
-    if any(map(os.path.exists, _SYSLOG_SOCKETS)):
+    if any(map(_listens, (socket.SOCK_DGRAM, socket.SOCK_STREAM))):
         yield ok("syslog", "a syslog daemon listens")
     else:
-        text = f"no syslog daemon listens ({_SYSLOG_SOCKETS[0]}): the filter's lines are lost"
+        text = f"no syslog daemon listens ({_SYSLOG_SOCKET}): the filter's lines are lost"
         yield warning("syslog", text, "Start one, or set [log] file, and syslog = false")
+
+
+def _listens(kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_UNIX, kind) as caller:
+        return caller.connect_ex(_SYSLOG_SOCKET) == 0
 
 
 def about_postdrop(path: str, group: int) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
-"""spamd: whether each server answers, takes GTUBE for spam and nothing else, and marks it as the settings need it.
+"""spamd: whether each server answers, takes GTUBE for spam, and marks it as the settings need it.
 
-It is asked by the filter's own code. To be run as the filter's account, whose preferences count: steps.py.
+No other message is tried, for SpamAssassin may learn from it (bayes_auto_learn): never from GTUBE. It is asked by the
+filter's own code. To be run as the filter's account, whose preferences count: steps.py.
 """
 
 import time
@@ -19,23 +20,24 @@ from pf_spamfilt.verdict import Scan
 # How long one scan may take here, in seconds.
 PATIENCE = 60.0
 LOCAL_CF = "in SpamAssassin's local.cf, and restart spamd"
-# A sender for each: SpamAssassin may keep a reputation. Always the same Message-ID: it learns such mail once at most.
 _MESSAGE = """\
-From: Somebody <{name}@example.com>
+From: Somebody <pf-spamfilt-gtube@example.com>
 To: postmaster@example.com
 Subject: Test of pf-spamfilt-admin check
 Date: {date}
-Message-ID: <{name}@pf-spamfilt.example.com>
+Message-ID: <pf-spamfilt-gtube@example.com>
 MIME-Version: 1.0
 Content-Type: text/plain; charset=us-ascii
 
 This message was written by pf-spamfilt-admin check, and is delivered to
 nobody. It asks SpamAssassin what it thinks of it.
-{more}"""
+
+{gtube}
+"""
 _HERE = ("127.", "localhost", "::1", "[::1]", "/")
 _DEFAULT_CHILDREN = 5
 # The parts are joined here, so that no file of ours is spam itself.
-_GTUBE = "\n" + "XJS*C4JDBQADN1.NSBN3" + "*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\n"
+_GTUBE = "XJS*C4JDBQADN1.NSBN3" + "*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 
 class Needs(NamedTuple):
@@ -57,7 +59,7 @@ def look(spamc: Spamc, needs: Needs) -> Iterator[Finding]:
 
 def _about(server: str, spamc: Spamc, needs: Needs) -> Iterator[Finding]:
     name = f"spamd {server}" if server else "spamd"
-    original = _message("gtube", _GTUBE)
+    original = _MESSAGE.format(date=formatdate(), gtube=_GTUBE).encode()
     try:
         spam = _ask(original, server, spamc)
     except ScanFailed as failure:
@@ -65,14 +67,6 @@ def _about(server: str, spamc: Spamc, needs: Needs) -> Iterator[Finding]:
         return
     yield ok("spamd", f"{name} answers: {_version(spam)}")
     yield from about_spam(name, spam, original, needs)
-    try:
-        yield from about_ham(name, _ask(_message("ham", ""), server, spamc))
-    except ScanFailed as failure:
-        yield error("spamd", f"{name}: {failure.text}", "See spamd's log, at this moment")
-
-
-def _message(name: str, more: str) -> bytes:
-    return _MESSAGE.format(name=f"pf-spamfilt-{name}", date=formatdate(), more=more).encode()
 
 
 def _ask(message: bytes, server: str, spamc: Spamc) -> Scan:
@@ -93,18 +87,6 @@ def _value(fields: Iterable[bytes], name: bytes) -> str | None:
 
 def _version(found: Scan) -> str:
     return _value(_fields(found), b"x-spam-checker-version") or "its version is not told"
-
-
-def about_ham(name: str, found: Scan) -> Iterator[Finding]:
-    """Yield whether an ordinary message is taken for one."""
-    verdict = found.verdict
-    if verdict and verdict.spam:
-        text = (
-            f"{name}: an ordinary message is spam: score {verdict.score}, {verdict.required} required: {verdict.tests}"
-        )
-        yield warning("ham", text, f"See to required_score and to these rules {LOCAL_CF}")
-    else:
-        yield ok("ham", f"{name}: an ordinary message is not spam")
 
 
 def about_spam(name: str, found: Scan, original: bytes, needs: Needs) -> Iterator[Finding]:

@@ -61,6 +61,9 @@ def errors(source: str, required: bool) -> Iterator[Finding]:
     if not os.path.exists(source):
         if required:
             yield error("settings", f"{source}: there is no such file", "Write it, or name another")
+        elif os.path.islink(source):
+            text = f"{source}: is a link to {os.readlink(source)}, which does not exist: the defaults hold"
+            yield error("settings", text, "Write that file, or remove the link")
         else:
             yield ok("settings", f"{source} does not exist: the defaults hold")
         return

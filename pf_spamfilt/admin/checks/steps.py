@@ -49,6 +49,10 @@ def _run(step: Step, world: World, writer: int) -> NoReturn:
 def _found(step: Step, world: World) -> list[Finding]:
     try:
         become(world)
+    except OSError as failure:
+        text = f"{world.directory}: the filter's account cannot enter it, where pipe(8) starts the filter: mail waits"
+        return [error("directory", f"{text}: {failure.strerror}", "Take directory= out of the transport, or mend that")]
+    try:
         return list(step())
     except Exception as failure:
         text = f"{type(failure).__name__}: {failure}: a fault of pf-spamfilt-admin, or of this host"

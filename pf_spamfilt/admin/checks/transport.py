@@ -58,6 +58,7 @@ def _about(transport: Transport, instance: Instance) -> Iterator[Finding]:
     yield from about_flags(transport.options.get("flags", ""), where)
     yield from about_null_sender(transport.options.get("null_sender"), where)
     yield from about_attributes(transport.options, instance.entry(transport), where)
+    yield from about_limits(transport.options, instance.main.get("message_size_limit", "0"), where)
     if "chroot" in transport.options:
         text = f"{where}: chroot={transport.options['chroot']}: the filter needs the whole file system"
         yield error("transport-chroot", text, _there("Take chroot= out"))
@@ -68,6 +69,9 @@ def _about(transport: Transport, instance: Instance) -> Iterator[Finding]:
 
 def about_columns(service: Service, compatibility: str, where: str) -> Iterator[Finding]:
     """Yield what is wrong with the columns before the command; `compatibility` is compatibility_level."""
+    if service.kind != "unix" or service.private == "n":
+        text = f"{where}: qmgr(8) finds only transports of type unix that are private: mail waits"
+        yield error("transport-private", text, _there(f"Write {service.name} unix - n n"))
     if service.unprivileged != "n":
         text = f"{where}: column unpriv is {service.unprivileged}: pipe(8) needs n to become another user"
         yield error("transport-unpriv", text, f"Run: postconf -F {service.key}/unprivileged=n && postfix reload")
@@ -95,8 +99,20 @@ def about_attributes(options: Mapping[str, str], service: Service, where: str) -
     if any("{" in name or "{" in value for name, value in options.items()):  # what belongs together cannot be told
         return
     for name in sorted(set(options) - _ATTRIBUTES - set(service.overrides)):
-        text = f"{where}: {name}: there is no such attribute: pipe(8) does not start, and mail waits"
+        text = f"{where}: {name or '='}: there is no such attribute: pipe(8) does not start, and mail waits"
         yield error("transport-attribute", text, _there("Mend its name"))
+
+
+def about_limits(options: Mapping[str, str], largest: str, where: str) -> Iterator[Finding]:
+    """Yield what `size=` bounces and `eol=` changes; `largest` is message_size_limit, in bytes."""
+    size = options.get("size", "0")
+    most = int(largest) if largest.isdigit() else 0
+    if not size.isdigit() or 0 < int(size) < (most or float("inf")):
+        what = "bounces what is larger" if size.isdigit() else "is no number: pipe(8) does not start, and mail waits"
+        yield error("transport-size", f"{where}: size={size} {what}", _there("Take size= out"))
+    if "eol" in options:
+        text = f"{where}: eol={options['eol']} changes the end of every line"
+        yield error("transport-eol", text, _there("Take eol= out"))
 
 
 def about_null_sender(value: str | None, where: str) -> Iterator[Finding]:

@@ -16,8 +16,11 @@ _LEARNED = b"successfully"
 _LOST_CONNECTION = 74
 
 
-def release(site: Site, chosen: settings.Settings, original: bytes, name: str, sender: bytes, to: list[bytes]) -> None:
-    """Give an original to sendmail, marked so that this host's filter lets it through."""
+def release(site: Site, chosen: settings.Settings, original: bytes, name: str, sender: bytes, to: list[bytes]) -> str:
+    """Give an original to sendmail, marked so that this host's filter lets it through; return what sendmail said.
+
+    It warns where it has taken a message that is not delivered yet: if Postfix is down.
+    """
     message = spool.from_bytes(original)
     fields, _ = headers.split(original)
     mark = trace.RELEASED + b": <" + name.encode() + b">" + headers.line_end_of(fields)
@@ -31,6 +34,7 @@ def release(site: Site, chosen: settings.Settings, original: bytes, name: str, s
         raise _failure("sendmail", ended)
     if not whole:
         raise Deferred("sendmail did not read the whole message, though it exited with status 0")
+    return report.printable(ended.stdout)
 
 
 def learn(site: Site, chosen: settings.Settings, original: bytes, kind: str, user: bytes) -> bool:

@@ -25,6 +25,12 @@ _BLOCK = re.compile(
 _NEXT_RECIPIENT = re.compile(rb">,\r?\n\t<")
 _SCORE = re.compile(rb"\nX-Spam-Status:(?:[^\n]|\n[ \t])*?\b(?:score|hits)=(-?\d+(?:\.\d+)?)(?![\d.]|,\d)")
 _OTHER_SUBJECT = re.compile(rb"\nsubject[ \t]*:", re.IGNORECASE)
+# What this host's Postfix writes for sendmail(1), and an LMTP server for Postfix. A sender chooses his HELO name,
+# recipient and certificate, which Postfix writes into the field: whatever they hold, it does not match.
+_FROM_HERE = re.compile(
+    rb"by [^ ()]+ \([^()]+, from userid \d+\)(?: |$)"
+    rb"|from [^ ()]+(?: \([^()\"]*\))* by [^ ()]+(?: \([^()\"]*\))? with LMTP[A-Z]*(?:[ ;]|$)"
+)
 # What delivery puts on top of a message in a mailbox.
 _DELIVERY = (b"return-path", b"delivered-to", b"x-original-to", b"received", b"envelope-to", b"delivery-date")
 
@@ -110,8 +116,7 @@ def _is_from_here(field: bytes) -> bool:
     """
     if headers.name_of(field) != b"received":
         return True
-    value = headers.value_of(field)
-    return b"(Postfix, from userid " in value or b" with LMTP" in value
+    return _FROM_HERE.match(headers.value_of(field)) is not None
 
 
 def _subject(head: bytes, place: int) -> tuple[bytes, bool]:

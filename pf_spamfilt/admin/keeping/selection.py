@@ -10,6 +10,10 @@ from pf_spamfilt import patterns
 from pf_spamfilt.admin.keeping import vault
 from pf_spamfilt.admin.keeping.vault import Entry
 from pf_spamfilt.admin.moments import Moment, MomentType
+from pf_spamfilt.envelope import NULL_SENDER, for_sendmail, without_brackets
+from pf_spamfilt.exits import Deferred
+from pf_spamfilt.process import encode
+from pf_spamfilt.report import printable
 
 if TYPE_CHECKING:
     from pf_spamfilt.patterns import Patterns
@@ -35,6 +39,22 @@ def _names(_: click.Context, __: click.Parameter, names: Sequence[str]) -> list[
         return [vault.store(name).destination for name in names]
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def addresses(_: click.Context, __: click.Parameter, words: Sequence[str]) -> list[bytes]:
+    """Return envelope addresses; usage is wrong if one is none: sendmail would make another of it."""
+    found = list(map(without_brackets, encode(list(words))))
+    for word, address in zip(words, found, strict=True):
+        if not _is_address(address):
+            raise click.BadParameter(f'"{printable(word)}" is not one address as sendmail takes it: user@example.com')
+    return found
+
+
+def _is_address(address: bytes) -> bool:
+    try:
+        return address != NULL_SENDER and for_sendmail(address) == address
+    except Deferred:
+        return False
 
 
 STORES = click.option(

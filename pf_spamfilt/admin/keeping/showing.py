@@ -34,6 +34,8 @@ _figure = functools.cache(verdict.figure)
 # Longer than any line that is worth a look, in characters.
 _LONG = 2000
 _WIDTH = 100
+# A file can have any time; this is one that every calendar has, in seconds since 1970.
+_LAST = 253_370_764_800.0  # the year 9999
 
 
 def row(entry: Entry) -> tuple[str, ...]:
@@ -53,7 +55,11 @@ def row(entry: Entry) -> tuple[str, ...]:
 
 @functools.cache
 def _minute(number: int) -> str:
-    return datetime.datetime.fromtimestamp(60 * number).strftime("%Y-%m-%d %H:%M")
+    return _local(60 * number).strftime("%Y-%m-%d %H:%M")
+
+
+def _local(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(max(0, min(seconds, _LAST)))
 
 
 def for_program(entry: Entry) -> dict[str, object]:
@@ -62,7 +68,7 @@ def for_program(entry: Entry) -> dict[str, object]:
     told = _told(found)
     return {
         "id": found.id,
-        "time": datetime.datetime.fromtimestamp(entry.time).astimezone().isoformat(timespec="seconds"),
+        "time": _local(entry.time).astimezone().isoformat(timespec="seconds"),
         "score": found.score,
         "required": told.get("required", ""),
         "tests": _tests(told),
@@ -136,7 +142,7 @@ def in_charset(octets: bytes, charset: str) -> str:
 def described(entry: Entry) -> Iterator[tuple[str, str]]:
     """Yield what the filter knew of a message."""
     found, told = entry.kept, _told(entry.kept)
-    yield "kept", datetime.datetime.fromtimestamp(entry.time).strftime("%Y-%m-%d %H:%M:%S")
+    yield "kept", _local(entry.time).strftime("%Y-%m-%d %H:%M:%S")
     yield "store", entry.store.destination
     yield "file", printable(entry.path, _LONG)
     yield "size", f"{entry.size} bytes"
@@ -213,7 +219,7 @@ def _content(part: Message) -> str:
     content: object = _safely(lambda: part.get_payload(decode=True), None)
     charset = _safely(lambda: part.get_content_charset() or "utf-8", "utf-8")
     data = content if isinstance(content, bytes) else b""
-    return in_charset(data, charset)
+    return in_charset(data[: 4 * _LOOKED_AT], charset)  # punycode takes minutes for a megabyte
 
 
 def _safely(function: Callable[[], Result], otherwise: Result) -> Result:

@@ -33,6 +33,8 @@ _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # How stores.py names a file in a folder until it is whole.
 _TEMPORARY = re.compile(r"\.[A-Za-z0-9]+-[0-9a-f]{8}")
 _CHUNK = 1 << 20
+# A file that begins with an mbox line holds one message only if pipe(8) has put it there, by flags=F: two blanks.
+_LINE_OF_PIPE = re.compile(rb"From .*  [A-Z][a-z][a-z] ")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Where an entry of an mbox begins and ends.
 Span = tuple[int, int]
@@ -61,6 +63,12 @@ class Store:
         self.destination = destination
         self.unread = 0
         self.path = destination.partition(":")[2].rstrip("/") or "/"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The same for every spelling of its name."""
+        folder, name = os.path.split(self.path)
+        return self.destination.partition(":")[0], os.path.join(os.path.realpath(folder), name)
 
     def entries(self, ids: Collection[str] = ()) -> list[Entry]:
         """Return the messages in it, or only those with these ids, which takes less time. Raises OSError or Ended."""
@@ -114,7 +122,15 @@ class Folder(Store):
         return found
 
     def read(self, entry: Entry) -> bytes:
-        """Return the whole kept message of an entry."""
+        """Return the whole kept message of an entry, whatever its file is called now."""
+        try:
+            return self._read(entry)
+        except FileNotFoundError:
+            for found in self.entries([entry.kept.id]):
+                return self._read(found)
+            raise _gone(entry) from None
+
+    def _read(self, entry: Entry) -> bytes:
         with self._opened([entry.folder]) as folders:
             if entry.folder not in folders:
                 raise _gone(entry)
@@ -123,7 +139,18 @@ class Folder(Store):
                 return file.read() if stat.S_ISREG(os.fstat(fd).st_mode) else b""
 
     def remove(self, entries: Collection[Entry]) -> list[Entry]:
-        """Remove messages, and return those that are not there any more."""
+        """Remove messages, and return those that are not there any more.
+
+        A mail program that reads a Maildir gives its files other names.
+        """
+        gone = self._remove(entries)
+        if gone:
+            renamed = self.entries([entry.kept.id for entry in gone])
+            removed = {entry.kept.id for entry in renamed} - {entry.kept.id for entry in self._remove(renamed)}
+            gone = [entry for entry in gone if entry.kept.id not in removed]
+        return gone
+
+    def _remove(self, entries: Collection[Entry]) -> list[Entry]:
         gone = []
         with self._opened(self.parts) as folders:
             for entry in output.progress("Removing", list(entries)):
@@ -201,14 +228,15 @@ class Mbox(Store):
     def remove(self, entries: Collection[Entry]) -> list[Entry]:
         """Remove messages: all others go into a new file, which takes the place of this one when it is on disk."""
         ids = {entry.kept.id for entry in entries}
-        removed: dict[Span, str] = {}
+        removed: set[str] = set()
         with self._locked() as lock:
             if lock is not None:
                 found = [(span, _parse(lock.fd, span)) for span in _spans(lock.fd)]
-                removed = {span: each.id for span, each in found if each and each.id in ids}
-                if removed:
-                    self._rewrite(lock, list(removed))
-        return [entry for entry in entries if entry.kept.id not in removed.values()]
+                spans = {span: each.id for span, each in found if each and each.id in ids}
+                if spans:
+                    self._rewrite(lock, list(spans))
+                removed = set(spans.values())
+        return [entry for entry in entries if entry.kept.id not in removed]
 
     def remove_abandoned(self, dry_run: bool) -> int:  # noqa: ARG002
         """Remove nothing: whoever locks an mbox next takes out what a crash has left."""
@@ -243,7 +271,8 @@ class Mbox(Store):
         if found is None:
             return None
         entry = os.pread(fd, span[1] - span[0], span[0])
-        return Entry(self, "", "", found, _time(entry), len(kept.from_mbox(entry)) - found.overhead)
+        moment = _time(entry, os.fstat(fd).st_mtime)
+        return Entry(self, "", "", found, moment, len(kept.from_mbox(entry)) - found.overhead)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[stores.Lock | None]:
@@ -321,9 +350,19 @@ def _look(folder: int, name: str) -> tuple[Kept, float, int] | None:
         while len(head) < min(file.st_size, kept.HEAD_MAX) and kept.is_cut(head, found):
             head = os.pread(fd, 8 * len(head), 0)
             found = kept.parse(head)
-        return (found, file.st_mtime, file.st_size - found.overhead) if found else None
+        if found is None or _is_mbox(head, found):
+            return None
+        return found, file.st_mtime, file.st_size - found.overhead
     finally:
         os.close(fd)
+
+
+def _is_mbox(head: bytes, found: Kept) -> bool:
+    """Tell whether a file that begins with a kept message is an mbox, of which that is only the first.
+
+    Taken for one message, all others would go where that goes.
+    """
+    return head.startswith(b"From ") and (found.delivered or not _LINE_OF_PIPE.match(head))
 
 
 def _spans(fd: int) -> Iterator[Span]:
@@ -360,15 +399,18 @@ def _reader(fd: int) -> Iterator[BinaryIO]:
         yield file
 
 
-def _time(entry: bytes) -> float:
-    """Return when an mbox entry was kept: its first line ends with the time in UTC, as asctime(3) writes it."""
+def _time(entry: bytes, otherwise: float) -> float:
+    """Return when an mbox entry was kept: its first line ends with the time in UTC, as asctime(3) writes it.
+
+    `otherwise`: when it was there at the latest, for a line that another program has written.
+    """
     words = entry.partition(b"\n")[0].decode("ascii", "replace").split()
     try:
         month, day, clock, year = words[-4:]
         hour, minute, second = map(int, clock.split(":"))
         return calendar.timegm((int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second))
-    except ValueError:
-        return 0
+    except (ValueError, OverflowError):
+        return otherwise
 
 
 def _copy(source: int, target: int, place: int, end: int) -> None:

@@ -16,11 +16,11 @@ _CLASSIC = rb"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d):(\d\d)"
 _STAMP = rb"(?:<\d{1,3}>)?(?:" + _ISO + rb"|" + _CLASSIC + rb")"
 _IDENT = rb" (?:[^ ]*[^ :] )?pf-spamfilt\[(\d+)\]: "
 _KEYS = (
-    rb"(\w+): from=<([^>]*)>, to=((?:<[^>]*>(?:,<[^>]*>)*(?:,\(\+\d+ more\))?)?), size=\d+, user=[^,]*,"
+    rb"(\w+): from=<([^>]*)>, to=((?:<[^>]*>(?:,<[^>]*>)*(?:,\(\+\d{1,9} more\))?)?), size=\d+, user=[^,]*,"
     rb" score=([^ ]*), required=[^ ]*, verdict=(spam|ham|unscanned),(?: list=(welcome|block|both),)?"
     rb" action=(reinjected|written|piped|quarantined|discarded|bounced|deferred|rejected),"
     rb"(?: quarantine=(<[^>]*>)[^,]*,)?"
-    rb" scan=(\d+\.\d\d), total=(\d+\.\d\d), (?:tests=([^ ]*)|reason=(.*))"
+    rb" scan=(\d{1,9}\.\d\d), total=(\d{1,9}\.\d\d), (?:tests=([^ \r]*)|reason=(.*))"
 )
 _LINE = re.compile(_STAMP + _IDENT + _KEYS)
 _OURS = re.compile(_STAMP + _IDENT)
@@ -29,6 +29,8 @@ _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep
 # What report.py puts where it cuts a line.
 _CUT = b"..."
 _DAY = datetime.timedelta(days=1)
+# What a clock can show. Outside of these a time zone may lead out of the calendar.
+_YEARS = (1970, 9998)
 # February 29 comes again after eight years at the latest.
 _LEAP = 8
 
@@ -118,6 +120,8 @@ class Reader:
                 minute = datetime.datetime.fromisoformat((iso + (offset or b"")).decode())
             else:
                 minute = self._with_year(classic or b"")
+            if not _YEARS[0] <= minute.year <= _YEARS[1]:
+                raise Unreadable
             self._start = int(minute.timestamp())
             self._day = datetime.date.fromtimestamp(self._start).isoformat()
         except (ValueError, OverflowError, OSError):

@@ -66,6 +66,8 @@ def plan(site: Site, wishes: Wishes) -> tuple[str, list[Step]]:
     _check_host(site, user)
     transport_edits = _transport_edit(site, wishes, ours, entries, user)
     service_edits = _service_edits(site, entries, wishes)
+    if transport_edits:
+        mastercf.refuse_open_end(site)
     edits = [*transport_edits, *service_edits]
     steps = [*_account(site, user), *_quarantine(site, wishes.quarantine, user), *_settings(site, wishes.quarantine)]
     if edits:
@@ -222,14 +224,27 @@ def _settings(site: Site, quarantine: str) -> list[Step]:
     if present is None or (quarantine and present != text):
         if present is not None and not is_untouched(present):
             raise click.ClickException(f"--quarantine: {file} is there: set quarantine in it yourself, below [policy]")
+        _refuse_to_leave(present, quarantine)
         if problem := next(schema.problems(tomllib.loads(text)), ""):
             raise click.ClickException(f"--quarantine: {problem}")
         what = "the defaults, and the quarantine" if quarantine else "the defaults"
         steps.append(step.write(f"Settings: {what}.", file, text))
     if steps or not os.path.exists(file + settings.COMPILED_SUFFIX) or site.settings().note:
-        words = step.postfix(site, "pf-spamfilt-admin", "compile")
+        named = ["--config", file] if file != f"{site.directory}/{settings.FILE_NAME}" else []
+        words = step.postfix(site, "pf-spamfilt-admin", *named, "compile")
         steps.append(Step("" if steps else "Settings, parsed.", shlex.join(words), lambda: schema.compile_file(file)))
     return steps
+
+
+def _refuse_to_leave(present: str | None, quarantine: str) -> None:
+    """Raise ClickException if mail is kept in another store that these settings name."""
+    store = str(tomllib.loads(present or "").get("policy", {}).get("quarantine", ""))
+    path = store.partition(":")[2]
+    if store.startswith(FOLDERS) and path != quarantine.partition(":")[2] and any(f for _, _, f in os.walk(path)):
+        raise click.ClickException(
+            f"--quarantine {quarantine}: mail is kept in {store}, and no command would find it then: release or delete"
+            " it first (pf-spamfilt-admin quarantine list)"
+        )
 
 
 def _trial(site: Site, user: str) -> Step:

@@ -21,6 +21,8 @@ from pf_spamfilt.admin.site import Site
 Edit = Sequence[str]
 _FILES = ("main.cf", "master.cf")
 _OPTION = re.compile(r" -o (?:content_filter=(\S*)|\{content_filter=(.*?)\})(?=\s|$)")
+# Says nothing where main.cf has none, and goes when there is a filter instead.
+_EMPTY = re.compile(r" -o (?:content_filter=|\{content_filter=\s*\})(?=\s|$)")
 # What stands before the command of an entry, and the ports of the SMTP server.
 _COLUMNS = 7
 _SMTP = ("smtp", "25")
@@ -95,6 +97,16 @@ def text(file: Path) -> str:
         raise click.ClickException(f"{file}: {error.strerror}{remedy(error)}") from None
 
 
+def refuse_open_end(site: Site) -> None:
+    """Raise ClickException if master.cf's last line has no end: postconf(1) appends a new entry to that line."""
+    file = Path(site.directory, "master.cf")
+    if not text(file).endswith("\n"):
+        raise click.ClickException(
+            f"{file}: its last line has no end, and postconf(1) would write the transport into it: nothing was changed."
+            f" First: echo >>{file}"
+        )
+
+
 def edited(site: Site, edits: Sequence[Edit]) -> str:
     """Return what master.cf would be after these edits: they are made in a copy."""
     with _copy(site) as copy:
@@ -129,7 +141,7 @@ def _comments(content: str) -> list[str]:
 def _entries(site: Site, content: str) -> str:
     with _copy(site) as copy:
         _write(copy / "master.cf", content)
-        return site.run("postconf", "-c", str(copy), "-M")
+        return _EMPTY.sub("", site.run("postconf", "-c", str(copy), "-M"))
 
 
 def remedy(error: OSError) -> str:

@@ -20,6 +20,7 @@ from pf_spamfilt.admin.setups.install import BEFORE, MADE_BY
 from pf_spamfilt.admin.setups.mastercf import Edit
 from pf_spamfilt.admin.setups.step import Step
 from pf_spamfilt.admin.site import Site, Transport
+from pf_spamfilt.exits import SettingsError
 
 # How many queue files one postcat(1) is given.
 _BATCH = 100
@@ -115,8 +116,13 @@ def _belongings(site: Site, name: str, ours: Transport | None, notes: list[str])
     if ours and not made:
         notes.append(f"The account {ours.user} stays: setup has not made it.")
     steps = _settings(site, notes)
+    try:
+        stores = _stores(site) if made else []
+    except SettingsError as error:
+        notes.append(f"The account {made[0].pw_name} stays, and what may be its: {error.text}.")
+        return steps
     for user in made:
-        folders = [path for path in _stores(site) if _is_of(user, path)]
+        folders = [path for path in stores if _is_of(user, path)]
         full = [path for path in folders if not _is_empty(path)]
         if full:
             notes.append(f"{', '.join(full)} stays, and so does the account {user.pw_name}, whose it is.")
