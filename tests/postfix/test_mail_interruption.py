@@ -97,7 +97,7 @@ def test_feeder_dies_during_the_scan(mailhost: Host) -> None:
 
 
 def test_postfix_is_reloaded_during_the_scan(mailhost: Host) -> None:
-    """Work under way goes on: delivered once. The new qmgr(8) takes what is done out of the queue when it looks again."""
+    """Work under way goes on: delivered once. The new qmgr(8) takes it out of the queue when it looks again."""
     with mailhost.spamd.paused():
         mailhost.put("clean")
         mailhost.wait_filter("spamc")
