@@ -27,7 +27,7 @@ MESSAGES = (
 )  # fmt: skip
 NEXT = """\
 All four arrived, and everything is stopped and removed again.
-Where to go on: README.md, with installing, the set-up in six steps, trying it by hand, the log."""
+Where to go on: README.md, with installing, the set-up by a command or by hand, testing it, the log."""
 
 
 class Screen:
