@@ -10,6 +10,11 @@ from pf_spamfilt.admin.site import Transport
 
 # What pipe(8) gives a command, beside MAIL_CONFIG.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
+# What makes an account that owns nothing and can do nothing; its name comes after it.
+USERADD = (
+    *("useradd", "--system", "--user-group", "--no-create-home"),
+    *("--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"),
+)
 
 
 class Account(NamedTuple):
@@ -32,8 +37,7 @@ def account_of(transport: Transport) -> Account:
     try:
         user = pwd.getpwnam(transport.user)
     except KeyError:
-        make = "useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin"
-        raise KeyError(f"there is no account {transport.user}", f"{make} {transport.user}") from None
+        raise KeyError(f"there is no account {transport.user}", " ".join([*USERADD, transport.user])) from None
     try:
         return Account(user.pw_uid, grp.getgrnam(transport.group).gr_gid if transport.group else user.pw_gid)
     except KeyError:

@@ -305,7 +305,7 @@ def expire(site: Site, days: float, names: tuple[str, ...], dry_run: bool) -> in
     Also removes temporary files that a crash has left, when they are older than 36 hours. What is no kept message
     stays. Prints one line, or nothing if nothing is old, and this is no terminal.
     """
-    failures, abandoned = Failures(), 0
+    failures, chosen, abandoned = Failures(), site.settings(), 0
     stores = _stores(site, names)
     found = _select(stores, Selection(until=Moment(time.time() - days * DAY, True)), failures, bool(names))
     removed = found if dry_run else _remove(found, failures)
@@ -317,7 +317,7 @@ def expire(site: Site, days: float, names: tuple[str, ...], dry_run: bool) -> in
         except (OSError, Ended) as error:
             failures.tell(f"{store.destination}: {error}")
     for entry in [] if dry_run else removed:
-        audit.tell(site.settings(), f"expired {audit.described(entry)}")
+        audit.tell(chosen, f"expired {audit.described(entry)}")
     more = f", {output.counted(abandoned, 'temporary file')}" if abandoned else ""
     freed = showing.size(sum(entry.size for entry in removed))
     if removed or abandoned or dry_run or sys.stdout.isatty():  # cron(8) mails what is printed

@@ -1,11 +1,11 @@
 """Who has done what to the quarantine: a line for each message in the mail log, beside those of the filter."""
 
 import os
-import pwd
 import syslog
 from collections.abc import Iterable
 
 from pf_spamfilt import log, report, settings
+from pf_spamfilt.admin import account
 from pf_spamfilt.admin.keeping.vault import Entry
 
 IDENT = "pf-spamfilt-admin"
@@ -31,9 +31,4 @@ def addresses(recipients: Iterable[bytes]) -> str:
 
 def _somebody() -> str:
     name = os.environ.get("SUDO_USER", "")
-    if name and os.getuid() == 0:
-        return f"{name} (root)"
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user id {os.getuid()}"
+    return f"{name} (root)" if name and os.getuid() == 0 else account.own_name()

@@ -5,6 +5,7 @@ The message stays where it is. Whatever fails raises Deferred, with the program'
 
 import os
 import subprocess
+import time
 
 from pf_spamfilt import headers, process, reinject, report, scan, settings, spool, tagging, trace
 from pf_spamfilt.admin.site import Site
@@ -14,6 +15,8 @@ from pf_spamfilt.spool import Message
 # What spamc says, with status 0, when something was learned.
 _LEARNED = b"successfully"
 _LOST_CONNECTION = 74
+# How long spamd may take to say that it is there, in seconds.
+_PATIENCE = 10
 
 
 def release(site: Site, chosen: settings.Settings, original: bytes, name: str, sender: bytes, to: list[bytes]) -> str:
@@ -52,7 +55,9 @@ def learn(site: Site, chosen: settings.Settings, original: bytes, kind: str, use
             ended = _run(site, [*argv, b"-L", kind.encode(), b"-s", size, *name], message, chosen.spamc.timeout)
             if ended.returncode not in scan.UNREACHED_STATUSES:
                 break
-            if ended.returncode == _LOST_CONNECTION and _run(site, [*argv, b"-K"], message, 10).returncode == 0:
+            if ended.returncode == _LOST_CONNECTION and not scan.ping(
+                chosen.spamc, server, time.monotonic() + _PATIENCE
+            ):
                 raise Deferred("spamd answers, but not to this: start it with --allow-tell, so that it may learn")
     finally:
         message.close()

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import click
 
 from pf_spamfilt import schema, settings
+from pf_spamfilt.admin.account import USERADD
 from pf_spamfilt.admin.setups import mastercf, step
 from pf_spamfilt.admin.setups.mastercf import Edit, Entry
 from pf_spamfilt.admin.setups.step import Step
@@ -197,9 +198,7 @@ def _choice(entries: Sequence[Entry]) -> str:
 def _account(site: Site, user: str) -> list[Step]:
     if account(user):
         return []
-    words = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-    words += ["--shell", "/usr/sbin/nologin", "--comment", MADE_BY, user]
-    return [step.run(site, "An account for the filter.", *words)]
+    return [step.run(site, "An account for the filter.", *USERADD, "--comment", MADE_BY, user)]
 
 
 def _quarantine(site: Site, store: str, user: str) -> list[Step]:
