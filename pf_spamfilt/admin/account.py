@@ -10,6 +10,8 @@ from pf_spamfilt.admin.site import Transport
 
 # What pipe(8) gives a command, beside MAIL_CONFIG.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
+# Local delivery runs the filter as the recipient: what everybody can reach, this account can.
+ANYBODY = "nobody"
 # What makes an account that owns nothing and can do nothing; its name comes after it.
 USERADD = (
     *("useradd", "--system", "--user-group", "--no-create-home"),
@@ -52,6 +54,11 @@ def usable(transport: Transport | None) -> Account | None:
         return account_of(transport)
     except KeyError:
         return None
+
+
+def ordinary() -> Account | None:
+    """Return the account ANYBODY if this process can become it."""
+    return usable(Transport("", "", {"user": ANYBODY}, []))
 
 
 def own_name() -> str:

@@ -15,7 +15,8 @@ import click
 from pf_spamfilt import __version__, settings
 from pf_spamfilt.admin import account
 from pf_spamfilt.admin.account import World
-from pf_spamfilt.admin.checks import flow, instance, reach, scanner, settings_file, transport
+from pf_spamfilt.admin.checks import delivery, flow, instance, reach, scanner, settings_file, transport
+from pf_spamfilt.admin.checks.delivery import Hook
 from pf_spamfilt.admin.checks.findings import (
     ERROR,
     OK,
@@ -31,7 +32,7 @@ from pf_spamfilt.admin.checks.instance import Instance
 from pf_spamfilt.admin.checks.settings_file import Said
 from pf_spamfilt.admin.checks.steps import Step, findings
 from pf_spamfilt.admin.output import as_json, counted, progress
-from pf_spamfilt.admin.site import Site, Transport
+from pf_spamfilt.admin.site import Site, Transport, named_settings
 from pf_spamfilt.exits import SettingsError
 
 EPILOG = """\b
@@ -86,9 +87,10 @@ def _print(found: list[Finding], verbose: bool) -> None:
 
 
 class Filter(NamedTuple):
-    """The filter as one transport runs it, if there is one; the settings are None where they cannot be read."""
+    """The filter as a transport or mailbox_command runs it, or nothing does; settings that cannot be read are None."""
 
     transport: Transport | None
+    hook: Hook | None
     source: str
     required: bool
     chosen: settings.Settings | None
@@ -101,27 +103,45 @@ def look(site: Site) -> Iterator[Finding]:
         postfix = instance.read(site)
     except click.ClickException as failure:
         yield error("postfix", failure.format_message(), "Mend that first: nothing of Postfix could be looked at")
-    filters = list(_filters(site))
+    hook = delivery.hook(postfix) if postfix else None
+    filters = list(_filters(site, hook))
     for each in filters:
         yield from _about_settings(each, postfix)
     if postfix:
-        yield from transport.look(postfix, site)
-        yield from flow.look(postfix)
+        yield from _about_ways(site, postfix, hook)
         yield from _about_parameters(site)
     for each in filters:
         yield from _as_account(site, postfix, each)
 
 
-def _filters(site: Site) -> Iterator[Filter]:
+def _about_ways(site: Site, postfix: Instance, hook: Hook | None) -> Iterator[Finding]:
+    """Yield what is found about the ways of mail to the filter: those by the queue are wanted if no other is there."""
+    if postfix.transports or not hook:
+        yield from transport.look(postfix, site)
+        yield from flow.look(postfix)
+    else:
+        yield from flow.about_queue(postfix)
+    if hook:
+        yield from delivery.look(hook, postfix)
+
+
+def _filters(site: Site, hook: Hook | None) -> Iterator[Filter]:
     try:
-        found = site.filters()
+        for used_by, source, required in site.filters():
+            if used_by or not hook:
+                yield Filter(used_by, None, source, required, _settings(source, required))
+        if hook:
+            source, required = site.reads(named_settings(hook.argv))
+            yield Filter(None, hook, source, required, _settings(source, required))
     except click.ClickException:  # no such directory, which is told
         return
-    for used_by, source, required in found:
-        try:
-            yield Filter(used_by, source, required, settings.load(source, required))
-        except SettingsError:
-            yield Filter(used_by, source, required, None)
+
+
+def _settings(source: str, required: bool) -> settings.Settings | None:
+    try:
+        return settings.load(source, required)
+    except SettingsError:
+        return None
 
 
 def _about_settings(runs: Filter, postfix: Instance | None) -> Iterator[Finding]:
@@ -130,9 +150,12 @@ def _about_settings(runs: Filter, postfix: Instance | None) -> Iterator[Finding]
     yield from settings_file.about_mode(source)
     if chosen is None:
         return
-    yield from settings_file.surprises(source, settings_file.read(source), chosen)
+    said = settings_file.read(source)
+    yield from settings_file.surprises(source, said, chosen)
     if postfix:
         yield from flow.about_delimiter(postfix, chosen.recipient_delimiter, source)
+    if runs.hook:
+        yield from delivery.about_quarantines(runs.hook, said.quarantines())
     if postfix and runs.transport:
         yield from transport.about_time(runs.transport, postfix, chosen.limits.deadline, source)
         children = scanner.children() if scanner.is_here(chosen.spamc.servers) else 0
@@ -153,8 +176,8 @@ def _about_parameters(site: Site) -> Iterator[Finding]:
 
 def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[Finding]:
     """Yield what is found as the account that this filter runs as."""
-    found = account.usable(runs.transport)
-    me = runs.transport.user if runs.transport and found else account.own_name()
+    found = account.ordinary() if runs.hook else account.usable(runs.transport)
+    me = account.own_name() if not found else runs.transport.user if runs.transport else account.ANYBODY
     if os.geteuid():
         text = f"this is {me}: what the filter's account can reach was not tried, but what {me} can"
         yield warning("not-root", text, "Run it as root")
@@ -175,7 +198,8 @@ def _has(site: Site, table: str, key: str) -> bool:
 
 
 def _steps_for_postfix(site: Site, postfix: Instance | None, runs: Filter, me: str) -> Iterator[Step]:
-    path = runs.transport.argv[0] if runs.transport else site.command
+    runner = runs.transport or runs.hook
+    path = runner.argv[0] if runner else site.command
     yield partial(reach.about_filter, path, __version__, me)
     if postfix:
         postdrop = f"{postfix.main.get('command_directory', '')}/postdrop"
@@ -200,7 +224,7 @@ def _steps_for_settings(runs: Filter, me: str) -> Iterator[Step]:
         yield partial(reach.about_program, chosen.tables.command, "[tables] command", source, me)
     for name in asked:
         yield partial(reach.about_table, name, chosen, me, name in chosen.tables.recipients)
-    for destination in said.quarantines():
+    for destination in [] if runs.hook else said.quarantines():
         yield partial(reach.about_store, destination, me)
     if chosen.log.file:
         yield partial(reach.about_log, chosen.log.file, me)

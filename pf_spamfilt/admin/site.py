@@ -37,10 +37,15 @@ class Transport(NamedTuple):
     @property
     def settings_file(self) -> str:
         """What `--config` names on the filter's command line; empty: the instance's own."""
-        first, *rest = self.argv[1:] or [""]
-        if first == "--config":
-            return "".join(rest[:1])
-        return first.removeprefix("--config=") if first.startswith("--config=") else ""
+        return named_settings(self.argv)
+
+
+def named_settings(argv: list[str]) -> str:
+    """Return what `--config` names on a command line of the filter; empty: nothing."""
+    first, *rest = argv[1:] or [""]
+    if first == "--config":
+        return "".join(rest[:1])
+    return first.removeprefix("--config=") if first.startswith("--config=") else ""
 
 
 class Site:
@@ -77,10 +82,17 @@ class Site:
         Of all transports, or of the settings file that our own command line names. Without any transport there is one
         filter, which nothing runs. Raises ClickException if there is no such directory.
         """
-        own = f"{self.directory}/{settings.FILE_NAME}"
         if self._config or self.transport is None:
             return [(self.transport, self.settings_file, bool(self._config))]
-        return [(each, each.settings_file or own, bool(each.settings_file)) for each in self.transports]
+        return [(each, *self.reads(each.settings_file)) for each in self.transports]
+
+    def reads(self, named: str) -> tuple[str, bool]:
+        """Return the settings file of a filter whose command line names this one, or none, and whether it must exist.
+
+        What our own command line names holds for all. Raises ClickException as filters() does.
+        """
+        named = self._config or named
+        return os.path.abspath(named) if named else f"{self.directory}/{settings.FILE_NAME}", bool(named)
 
     @functools.cached_property
     def command(self) -> str:

@@ -186,6 +186,46 @@ def test_no_transport(admin: Admin) -> None:
     assert admin.named() == ["error transport", "warning unfiltered"]
 
 
+def local(admin: Admin, words: str = "--pipe-to /bin/cat", master: str = "") -> None:
+    """Let mailbox_command run the filter, and no transport, unless `master` has one."""
+    master = master or f"spamcheck unix - - n - - discard\n{SMTP}"
+    admin.postfix.configure(f"mailbox_command = {admin.host.command} {words}\n", master)
+
+
+def test_filter_in_mailbox_command_needs_no_transport(admin: Admin) -> None:
+    local(admin)
+    assert admin.named() == []
+    told = {each["id"]: each["text"] for each in admin.findings()}
+    assert "as it should" in told["delivery"]
+    assert "nobody can run it" in told["program"]
+
+
+def test_filter_in_mailbox_command_beside_a_transport(admin: Admin) -> None:
+    local(admin, master=admin.transport())
+    assert admin.named() == ["warning delivery-twice"]
+
+
+def test_filter_in_mailbox_command_that_delivers_nothing(admin: Admin) -> None:
+    local(admin, "--stdout")
+    assert admin.named() == ["error delivery-form"]
+
+
+def test_settings_that_a_recipient_cannot_read(admin: Admin) -> None:
+    """The transport's account can."""
+    os.chown(admin.settings, admin.host.number, admin.host.number)
+    admin.settings.chmod(0o600)
+    assert admin.named() == []
+    local(admin)
+    assert admin.named() == ["error settings-access"]
+    os.chown(admin.settings, 0, 0)
+
+
+def test_quarantine_of_one_account_for_all_recipients(admin: Admin) -> None:
+    local(admin)
+    admin.host.configured('[policy]\nkill_level = 9\nquarantine = "dir:/var/spool/none"\n')
+    assert admin.named() == ["error delivery-quarantine"]
+
+
 FLOWS = {
     "filter in main.cf": ("content_filter = spamcheck:\n", "", "error loop"),
     "filter on pickup": ("", "pickup unix n - y 60 1 pickup\n    -o content_filter=spamcheck:\n", "error loop"),
@@ -469,7 +509,7 @@ def test_both_servers_are_down(admin: Admin) -> None:
     assert admin.named() == ["error spamd", "error spamd"]
 
 
-NUMBERS = "[policy]\ntag2_level = 6.3\nkill_level = 12\n"
+NUMBERS = "[policy]\ntag2_level = 6.3\n"
 MARKUP = {
     "wrapped": ("report_safe 1\n", NUMBERS, ["warning report-safe"]),
     "wrapped by its own judgement": ("report_safe 1\n", "", []),

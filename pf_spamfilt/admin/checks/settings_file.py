@@ -130,6 +130,9 @@ def _about_levels(source: str, said: Said) -> Iterator[Finding]:
     if idle and not kills and not said.has_tables:
         text = f'{source}: {", ".join(idle)}: without effect, for kill_level is "never" everywhere'
         yield warning("kill-level", text, "Set kill_level, such as 15")
+    if kills and not idle and not said.has_tables:
+        text = f"{source}: kill_level: without effect, for nothing says what becomes of such mail: it is delivered"
+        yield warning("kill-level", text, "Set quarantine, and destiny to discard")
     for where, whole in _wholes(said, set(_LEVELS)):
         tag, tag2, kill = (_number(whole[level]) for level in _LEVELS)
         if tag2 is not None and kill is not None and kill < tag2:

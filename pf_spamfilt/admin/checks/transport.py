@@ -33,8 +33,8 @@ _NO_COMPATIBILITY = ("0", "")
 def look(instance: Instance, site: Site) -> Iterator[Finding]:
     """Yield what is found about all transports that run the filter."""
     if not instance.transports:
-        text = f"{instance.master_cf}: no transport runs pf-spamfilt"
-        yield error("transport", text, f"{SETUP} --apply")
+        text = f"{instance.master_cf}: no transport runs pf-spamfilt, nor does mailbox_command in {instance.main_cf}"
+        yield error("transport", text, f"{SETUP} --apply. If users' ~/.procmailrc or ~/.forward run it, all is well")
     for transport in instance.transports:
         found = list(_about(transport, instance))
         yield from found or [ok("transport", f"{_where(transport, instance)}: the entry is as it should be")]

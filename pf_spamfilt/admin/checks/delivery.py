@@ -1,0 +1,81 @@
+"""Local delivery, see local(8): a filter that mailbox_command runs, as each recipient. Nearly pure."""
+
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pf_spamfilt import settings
+from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
+from pf_spamfilt.admin.checks.instance import Instance
+from pf_spamfilt.admin.site import NAME, named_settings
+
+# Where local(8) looks for commands.
+_PATH = "/usr/bin:/bin"
+_PIPE_TO = "--pipe-to"
+
+
+class Hook(NamedTuple):
+    """The filter in mailbox_command: `where` that is, and its command line from its name on."""
+
+    where: str
+    argv: list[str]
+
+    @property
+    def form(self) -> list[str]:
+        """The command line without its name and `--config FILE`."""
+        words = self.argv[1:]
+        if not named_settings(self.argv):
+            return words
+        return words[2:] if words[0] == "--config" else words[1:]
+
+
+def hook(instance: Instance) -> Hook | None:
+    """Return the filter in mailbox_command, if it is there."""
+    value = instance.main.get("mailbox_command", "")
+    try:
+        words = shlex.split(value)
+    except ValueError:  # a quote that nothing ends
+        words = value.split()
+    start = next((place for place, word in enumerate(words) if Path(word).name == NAME), None)
+    return None if start is None else Hook(f"{instance.main_cf}: mailbox_command", words[start:])
+
+
+def look(found: Hook, instance: Instance) -> Iterator[Finding]:
+    """Yield what is wrong with it, and whether a transport runs the filter, too."""
+    wrong = [*about_form(found), *about_programs(found)]
+    yield from wrong or [ok("delivery", f"{found.where}: runs the filter as it should")]
+    for transport in instance.transports[:1]:
+        text = f"{found.where} runs the filter, and the transport {transport.service} does: local mail is scanned twice"
+        remedy = "Run: postconf -X mailbox_command && postfix reload, or: pf-spamfilt-admin setup --remove --apply"
+        yield warning("delivery-twice", text, remedy)
+
+
+def about_form(found: Hook) -> Iterator[Finding]:
+    """Yield whether this form of the filter delivers what local(8) gives it."""
+    first = found.form[:1]
+    if first == [_PIPE_TO]:
+        return
+    lost = first == ["--stdout"]
+    what = "--stdout delivers nothing: all local mail is lost" if lost else "without --pipe-to no mail is delivered"
+    remedy = f"Write mailbox_command = {found.argv[0]} --pipe-to COMMAND there, then run: postfix reload"
+    yield error("delivery-form", f"{found.where}: {what}", remedy)
+
+
+def about_programs(found: Hook) -> Iterator[Finding]:
+    """Yield each program on its command line that is not there."""
+    command = [word for word in found.form[1:] if word != "--"] if found.form[:1] == [_PIPE_TO] else []
+    for path, then in ((found.argv[0], "bounces"), *((word, "waits") for word in command[:1])):
+        if not shutil.which(path, path=_PATH):
+            text = f"{found.where}: {path}: there is no such program: local mail {then}"
+            yield error("delivery-program", text, "Name the right one there, then run: postfix reload")
+
+
+def about_quarantines(found: Hook, quarantines: Iterable[str]) -> Iterator[Finding]:
+    """Yield each store: it is one account's, and here the filter runs as each recipient."""
+    for destination in quarantines:
+        if destination.startswith(settings.STORES):
+            text = f'{found.where} runs the filter as each recipient, but quarantine "{destination}" is one account\'s'
+            remedy = "Others' spam that is to be kept waits. Name an address there, or filter by a transport instead"
+            yield error("delivery-quarantine", text, remedy)

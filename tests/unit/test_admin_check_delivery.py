@@ -1,0 +1,92 @@
+"""What check makes of mailbox_command, as postconf(1) prints it."""
+
+import pytest
+
+from pf_spamfilt.admin.account import Account
+from pf_spamfilt.admin.checks import delivery
+from pf_spamfilt.admin.checks.findings import ERROR, OK, WARNING
+from pf_spamfilt.admin.checks.instance import Instance
+from pf_spamfilt.admin.site import Transport
+
+TRANSPORT = Transport("spamcheck", "10", {}, ["/usr/local/bin/pf-spamfilt"])
+
+
+def with_command(value, transports=()):
+    """Return an instance with this mailbox_command."""
+    return Instance("/etc/postfix", [], {"mailbox_command": value}, list(transports), Account(89, 89), 90)
+
+
+@pytest.fixture
+def filter_there(tmp_path):
+    """A program of our name."""
+    program = tmp_path / "pf-spamfilt"
+    program.touch(0o755)
+    return str(program)
+
+
+def looked(value, transports=()):
+    """Return severity and id of what is found about this mailbox_command."""
+    instance = with_command(value, transports)
+    return [(each.severity, each.id) for each in delivery.look(delivery.hook(instance), instance)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "/usr/bin/procmail", 'procmail -a "$EXTENSION"', "/usr/bin/pf-spamfilt2 x", "grep 'pf-spamfilt --stdout'"],
+)
+def test_other_commands_are_not_the_filter(value):
+    assert delivery.hook(with_command(value)) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "argv"),
+    [
+        ("pf-spamfilt --pipe-to procmail", ["pf-spamfilt", "--pipe-to", "procmail"]),
+        ('/a/pf-spamfilt --pipe-to x "$EXTENSION"', ["/a/pf-spamfilt", "--pipe-to", "x", "$EXTENSION"]),
+        ("exec /a/pf-spamfilt --stdout", ["/a/pf-spamfilt", "--stdout"]),
+        ("DOMAIN=example.com '/a b/pf-spamfilt' x", ["/a b/pf-spamfilt", "x"]),
+        ("/a/pf-spamfilt --pipe-to 'x", ["/a/pf-spamfilt", "--pipe-to", "'x"]),
+    ],
+)
+def test_filter_is_found_in_the_command(value, argv):
+    assert delivery.hook(with_command(value)).argv == argv
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--pipe-to sh",
+        "--pipe-to /bin/sh -c x",
+        "--pipe-to -- sh",
+        "--config /x --pipe-to sh",
+        "--config=/x --pipe-to sh",
+    ],
+)
+def test_right_command_is_fine(filter_there, words):
+    assert looked(f"{filter_there} {words}") == [(OK, "delivery")]
+
+
+@pytest.mark.parametrize("words", ["--stdout", "--config /x --stdout", "", "-- $SENDER $RECIPIENT", "--explain"])
+def test_form_that_does_not_deliver(filter_there, words):
+    assert looked(f"{filter_there} {words}") == [(ERROR, "delivery-form")]
+
+
+@pytest.mark.parametrize("words", ["--pipe-to /no/procmail", "--pipe-to no-such-procmail"])
+def test_command_that_is_not_there(filter_there, words):
+    assert looked(f"{filter_there} {words}") == [(ERROR, "delivery-program")]
+
+
+def test_filter_that_is_not_there():
+    assert looked("/no/pf-spamfilt --pipe-to sh") == [(ERROR, "delivery-program")]
+
+
+def test_transport_beside_it_scans_twice(filter_there):
+    found = looked(f"{filter_there} --pipe-to sh", [TRANSPORT])
+    assert found == [(OK, "delivery"), (WARNING, "delivery-twice")]
+
+
+def test_store_is_not_for_all_recipients():
+    hook = delivery.hook(with_command("pf-spamfilt --pipe-to sh"))
+    found = list(delivery.about_quarantines(hook, ["spam@example.com", "dir:/var/spool/pf-spamfilt"]))
+    assert [(each.severity, each.id) for each in found] == [(ERROR, "delivery-quarantine")]
+    assert "dir:/var/spool/pf-spamfilt" in found[0].text
