@@ -342,3 +342,17 @@ def test_store_of_root_is_refused_to_root(place, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(Deferred, match="belongs to root"):
         vault.store("dir:/").entries()
+
+
+@pytest.mark.parametrize(("kind", "named"), [("dir", "maildir"), ("maildir", "dir")])
+def test_store_that_is_named_as_one_of_another_kind(make, kind, named):
+    other = f"{named}:{make(kind).path}"
+    with pytest.raises(Deferred, match=f'^{other}: .* did you mean "{kind}:'):
+        vault.store(other).entries()
+
+
+@pytest.mark.parametrize("kind", ["maildir", "dir"])
+def test_empty_folder_is_an_empty_store(place, kind):
+    (place / "store").mkdir()
+    os.chown(place / "store", OWNER, -1)
+    assert vault.store(f"{kind}:{place}/store").entries() == []

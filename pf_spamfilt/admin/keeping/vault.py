@@ -99,11 +99,14 @@ class Folder(Store):
     """`dir:`, a file a message."""
 
     parts: tuple[str, ...] = ("",)
+    other = "maildir"
 
     def entries(self, ids: Collection[str] = ()) -> list[Entry]:
         """Return the messages in it; with ids, files that have one in their name are looked at first."""
         missing, found = set(ids), []
         with self._opened(self.parts) as folders:
+            if self._is_other_kind(folders):
+                raise Deferred(f'{self.destination}: is of another kind: did you mean "{self.other}:{self.path}"?')
             names = [(part, fd, name) for part, fd in folders.items() for name in os.listdir(fd) if name[0] != "."]
             if ids:
                 names.sort(key=lambda each: not any(name in each[2] for name in ids))
@@ -120,6 +123,10 @@ class Folder(Store):
                 if ids and not missing:
                     break
         return found
+
+    def _is_other_kind(self, folders: dict[str, int]) -> bool:
+        """Tell whether there are the folders of a Maildir, and nothing else."""
+        return {"new", "cur"} <= set(os.listdir(folders[""])) <= {"new", "cur", "tmp"}
 
     def read(self, entry: Entry) -> bytes:
         """Return the whole kept message of an entry, whatever its file is called now."""
@@ -197,6 +204,11 @@ class Maildir(Folder):
     """`maildir:`; a mail program may have moved messages from `new` to `cur`."""
 
     parts = ("new", "cur")
+    other = "dir"
+
+    def _is_other_kind(self, folders: dict[str, int]) -> bool:
+        """Tell whether there are none of its folders, but files."""
+        return not folders and any(os.path.isfile(f"{self.path}/{name}") for name in os.listdir(self.path))
 
     def remove_abandoned(self, dry_run: bool) -> int:
         """Remove temporary files that a crash has left."""
