@@ -8,7 +8,20 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import amavis, examples, large, log_report, machine, memory, quarantine_list, startup, tables, throughput
+from bench import (
+    amavis,
+    examples,
+    large,
+    learning,
+    local,
+    log_report,
+    machine,
+    memory,
+    quarantine_list,
+    startup,
+    tables,
+    throughput,
+)
 from bench.meter import own_group
 from bench.report import Progress, Section, as_markdown, as_text
 from bench.scene import MESSAGE, Scene, stock_rules
@@ -24,8 +37,10 @@ BENCHMARKS: dict[str, Callable[[Scene], Section]] = {
     "report": log_report.measure,
     "quarantine": quarantine_list.measure,
     "examples": examples.measure,
+    "local": local.measure,
+    "learning": learning.measure,
 }
-ONLY_NAMED = {"examples"}  # each turn starts servers anew: minutes
+ONLY_NAMED = {"examples", "local", "learning"}  # each turn starts servers anew: minutes
 ROUNDS, QUICK_ROUNDS = 12, 3
 
 

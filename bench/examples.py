@@ -1,14 +1,14 @@
 """Messages a second with the set-ups of examples/, against the plain transport, examples/master.cf.
 
 All hosts of a set-up are this one machine: a pool is not faster here than one host. Each turn starts the set-up, warms
-it up and measures until the last copy is in its mailbox. A copy that is missing, or was not scanned, is a LabError.
+it up and measures until the last copy is in its mailbox. A copy that is missing, was not scanned or is not whole is a
+LabError.
 """
 
 import contextlib
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -16,22 +16,27 @@ from typing import NamedTuple
 from bench.report import Section, compared, rotated
 from bench.scene import RECIPIENT, SENDER, Scene, stock_rules
 from lab import setups
-from lab.mailbox import Copy
+from lab.local_users import empty, messages
 from lab.tools import LabError, run, wait_until
 
 MESSAGES, WARM_UP, PATIENCE = 24, 6, 120
 PLAIN, TO_TWO = "the plain transport", "the plain transport, to two"
 # The scanner's own settings say for whom; smtp-source sends to 1jane and 2jane.
 PER_RECIPIENT = '[spamc]\nuser = "${user}"\nper_recipient = true\n'
+ONE = ("-t", RECIPIENT)
+TWO = ("-r", "2", "-t", RECIPIENT)
 
 
 class Running(NamedTuple):
-    """A set-up that runs: where its mail comes in, the folders where it arrives, how many copies of each message."""
+    """A set-up that runs: where its mail comes in, the folders where it arrives, how many copies of each message.
+
+    recipients is what smtp-source is told of them.
+    """
 
     ports: Sequence[int]
-    mailboxes: Sequence[Path]
+    folders: Sequence[Path]
     copies: int = 1
-    address: str = RECIPIENT
+    recipients: Sequence[str] = ONE
     filtered: bool = True
 
 
@@ -40,21 +45,33 @@ SetUp = Callable[[Scene], contextlib.AbstractContextManager[Running]]
 
 def measure(scene: Scene) -> Section:
     """Run the benchmark."""
-    rates: dict[str, list[float]] = {name: [] for name in SET_UPS}
-    for number, order in rotated(SET_UPS, scene.rounds):
+    rates = rates_of(scene, "examples", SET_UPS)
+    against = {name: TO_TWO if name in FOR_TWO else PLAIN for name in SET_UPS}
+    section = compared_rates("messages a second with the set-ups of examples/", rates, against)
+    section.notes.append(f"{MESSAGES} messages in each round, all hosts of a set-up on this one machine")
+    section.notes.append("ratio: to the plain transport, for as many recipients")
+    return section
+
+
+def rates_of(scene: Scene, benchmark: str, set_ups: Mapping[str, SetUp]) -> dict[str, list[float]]:
+    """Let all set-ups take turns; return how many messages a second each had in each round."""
+    rates: dict[str, list[float]] = {name: [] for name in set_ups}
+    for number, order in rotated(set_ups, scene.rounds):
         for name in order:
-            scene.progress.step(f"examples: round {number + 1} of {scene.rounds}, {name}")
-            with SET_UPS[name](scene) as running:
+            scene.progress.step(f"{benchmark}: round {number + 1} of {scene.rounds}, {name}")
+            with set_ups[name](scene) as running:
                 _turn(scene, name, running, WARM_UP)
                 rates[name].append(_turn(scene, name, running, MESSAGES))
             for file in scene.host.postfix.configuration.glob("pf-spamfilt.toml*"):
                 file.unlink()
-    section = Section("messages a second with the set-ups of examples/")
+    return rates
+
+
+def compared_rates(title: str, rates: Mapping[str, Sequence[float]], against: Mapping[str, str]) -> Section:
+    """Return a section with a row for each set-up, its rates compared with those of the one named in against."""
+    section = Section(title)
     for name, measured in rates.items():
-        figure = f"{statistics.median(measured):.1f} /s"
-        section.rows.append(compared(name, figure, measured, rates[TO_TWO if name in FOR_TWO else PLAIN]))
-    section.notes.append(f"{MESSAGES} messages in each round, all hosts of a set-up on this one machine")
-    section.notes.append("ratio: to the plain transport, for as many recipients")
+        section.rows.append(compared(name, f"{statistics.median(measured):.1f} /s", measured, rates[against[name]]))
     return section
 
 
@@ -63,39 +80,49 @@ def _turn(scene: Scene, name: str, running: Running, count: int) -> float:
     wanted = count * running.copies
     started = time.monotonic()
     _send(running, scene.message, count)
-    if not wait_until(lambda: _arrived(running) >= wanted, PATIENCE):
-        raise LabError(f"{name}: {_arrived(running)} of {wanted} copies arrived\n{scene.host.postfix.log_tail()}")
+    if not wait_until(lambda: len(_arrived(running)) >= wanted, PATIENCE):
+        found = len(_arrived(running))
+        raise LabError(f"{name}: {found} of {wanted} copies arrived\n{scene.host.postfix.log_tail()}")
     seconds = time.monotonic() - started
     scene.host.postfix.wait_idle(PATIENCE)
-    files = [file for mailbox in running.mailboxes for file in mailbox.iterdir()]
-    scanned = sum(Copy(file).header("X-Spam-Status") is not None for file in files)
-    if len(files) != wanted or scanned != wanted * running.filtered:
-        raise LabError(f"{name}: {len(files)} copies instead of {wanted}, {scanned} of them scanned")
-    for file in files:
-        file.unlink()
+    _check(scene, name, running, wanted)
+    for folder in running.folders:
+        empty(folder)
     return count / seconds
+
+
+def _check(scene: Scene, name: str, running: Running, wanted: int) -> None:
+    """See that so many copies are there, scanned if there is a filter, and whole but for empty lines at the end."""
+    sent = scene.message.read_bytes().partition(b"\n\n")[2].rstrip()
+    copies = _arrived(running)
+    if len(copies) != wanted:
+        raise LabError(f"{name}: {len(copies)} copies instead of {wanted}")
+    for copy in copies:
+        head, _, body = copy.partition(b"\n\n")
+        if (b"\nX-Spam-Status: " in head) != running.filtered or body.rstrip() != sent:
+            shown = head.decode(errors="replace")
+            raise LabError(f"{name}: a copy was not scanned as it should, or is not whole:\n{shown}")
 
 
 def _send(running: Running, message: Path, count: int) -> None:
     """Give each port its share of the messages, at the same time."""
-    recipients = ["-r", "2"] if running.copies == 2 and running.address == RECIPIENT else []
 
     def send(port: int) -> str:
         return run([
             "smtp-source", "-s", "4", "-m", str(count // len(running.ports)), "-M", "client.example", "-f", SENDER,
-            *recipients, "-t", running.address, "-F", message, f"127.0.0.1:{port}",
+            *running.recipients, "-F", message, f"127.0.0.1:{port}",
         ])  # fmt: skip
 
     with ThreadPoolExecutor(len(running.ports)) as threads:
         list(threads.map(send, running.ports))
 
 
-def _arrived(running: Running) -> int:
-    return sum(len(os.listdir(mailbox)) for mailbox in running.mailboxes if mailbox.is_dir())
+def _arrived(running: Running) -> list[bytes]:
+    return [copy for folder in running.folders for copy in messages(folder)]
 
 
-def _new(lab: Path) -> Path:
-    return lab / "mail" / "all" / "new"
+def _maildir(lab: Path) -> Path:
+    return lab / "mail" / "all"
 
 
 def _compile(scene: Scene, *folders: Path) -> None:
@@ -113,27 +140,28 @@ def _lane(scene: Scene, copies: int, *, filtered: bool, settings: str = "") -> I
         _compile(scene, postfix.configuration)
     with postfix.changed():
         port = postfix.port if filtered else postfix.plain_port
-        yield Running([port], [_new(scene.host.directory)], copies, filtered=filtered)
+        recipients = TWO if copies == 2 else ONE
+        yield Running([port], [_maildir(scene.host.directory)], copies, recipients, filtered)
 
 
 @contextlib.contextmanager
 def _per_user(scene: Scene) -> Iterator[Running]:
     with setups.per_user(scene.host):
         _compile(scene, scene.host.postfix.configuration)
-        yield Running([scene.host.postfix.port], [_new(scene.host.directory)], 2)
+        yield Running([scene.host.postfix.port], [_maildir(scene.host.directory)], 2, TWO)
 
 
 @contextlib.contextmanager
 def _rewriting(scene: Scene, file: str = "") -> Iterator[Running]:
     entries = setups.before_rewriting(scene.host, file) if file else ""
     with setups.rewriting(scene.host, entries):
-        yield Running([scene.host.postfix.port], [_new(scene.host.directory)], 2, "sales@example.com")
+        yield Running([scene.host.postfix.port], [_maildir(scene.host.directory)], 2, ("-t", "sales@example.com"))
 
 
 @contextlib.contextmanager
 def _gateway(scene: Scene) -> Iterator[Running]:
     with setups.gateway(scene.host) as found:
-        yield Running([scene.host.postfix.port], [_new(found.inner.lab)])
+        yield Running([scene.host.postfix.port], [_maildir(found.inner.lab)])
 
 
 @contextlib.contextmanager
@@ -142,11 +170,16 @@ def _pool(scene: Scene) -> Iterator[Running]:
     with setups.pool(scene.host, rules) as found:
         _compile(scene, scene.host.postfix.configuration, found.second.configuration)
         ports = [scene.host.postfix.port, found.second.port]
-        yield Running(ports, [_new(scene.host.directory), _new(found.second.lab)])
+        yield Running(ports, [_maildir(scene.host.directory), _maildir(found.second.lab)])
+
+
+def plain(scene: Scene) -> contextlib.AbstractContextManager[Running]:
+    """Run examples/master.cf."""
+    return _lane(scene, 1, filtered=True)
 
 
 SET_UPS: dict[str, SetUp] = {
-    PLAIN: lambda scene: _lane(scene, 1, filtered=True),
+    PLAIN: plain,
     "no filter": lambda scene: _lane(scene, 1, filtered=False),
     "gateway": _gateway,
     "pool": _pool,

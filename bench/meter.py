@@ -20,6 +20,16 @@ def machine_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
+def session_seconds(leader: int) -> float:
+    """Return the seconds that the processes of a session have worked, with those children that have ended: proc(5)."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # a process that has just ended
+            fields = file.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15])) if int(fields[3]) == leader else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 class Group:
     """The control group of this process, or a stand-in that knows nothing when `folder` is None."""
 

@@ -4,6 +4,7 @@ The stage's sendmail stands for the mailbox: with --pipe-to it is the command, w
 if the filter ended with 0. What a filter that failed has written gets there, too, and so is seen as the harm it is.
 """
 
+import itertools
 import signal
 from collections.abc import Iterable
 from functools import partial
@@ -23,6 +24,8 @@ if "$1" --stdout >"$DIR/flags/out"; then exec {_MAILBOX} <"$DIR/flags/out"; fi
 [ -s "$DIR/flags/out" ] && {_MAILBOX} <"$DIR/flags/out"
 exit 75"""
 FORMS = {"--pipe-to": PIPED, "--stdout": WRITTEN}
+# What the launcher is to the process that pipe8 starts.
+_LAUNCHERS = {"--pipe-to": "leader", "--stdout": "child"}
 _READ = "cat >/dev/null; "
 _KEPT = "mbox:@DIR@/kept/spam"
 
@@ -88,6 +91,7 @@ def _commands() -> list[Fault]:
         *(fault(f"the command exits {n}", sendmail=f"{_READ}exit {n}") for n in (1, 2, 63, 71, 75, 79, 126, 127, 255)),
         *(fault(f"the command says 5.1.1, exits {n}", sendmail=f"{said}exit {n}") for n in (1, 71, 75)),
         *(fault(f"the command exits {n}", sendmail=f"{_READ}exit {n}", may_bounce=True) for n in (64, 67, 69, 73, 77)),
+        *(fault(f"the command says 4.2.2, exits {n}", sendmail=f"echo 4.2.2 full; exit {n}") for n in (1, 67, 73)),
         *(
             fault(f"the command dies of {name}", sendmail=f"kill -{name} $$")
             for name in ("KILL", "TERM", "SEGV", "PIPE")
@@ -134,18 +138,23 @@ def _worlds() -> list[Fault]:
 
 
 def _kills() -> list[Fault]:
-    fault = partial(_fault, "--pipe-to")
+    """Return signals to the launcher, which of --stdout is the caller's child, and to what feeds --pipe-to."""
+    piped = partial(_fault, "--pipe-to")
     killed = []
-    for name in ("TERM", "KILL", "INT", "HUP"):
-        kill = partial(Kill, getattr(signal, f"SIG{name}"), "leader")
+    for (form, target), name in itertools.product(_LAUNCHERS.items(), ("TERM", "KILL", "INT", "HUP")):
+        fault = partial(_fault, form)
+        kill = partial(Kill, getattr(signal, f"SIG{name}"), target)
         queueing = 'take "$@"; flag queue; sleep 1; keep'
         killed += [
             fault(f"SIG{name}, reading", kill=kill("midway"), message=of_size(100_000)),
             fault(f"SIG{name}, scanning", kill=kill("scan"), spamc="flag scan; sleep 1; good"),
-            fault(f"SIG{name}, delivering", kill=kill("queue"), sendmail=queueing, may_repeat=name == "KILL"),
         ]
+        if form == "--pipe-to":
+            killed.append(
+                piped(f"SIG{name}, delivering", kill=kill("queue"), sendmail=queueing, may_repeat=name == "KILL")
+            )
     cuts = (0, len(HEADER) // 2, len(CLEAN) - 20, len(CLEAN))
-    return [*killed, *(fault(f"Postfix killed after {cut} bytes", cut=cut) for cut in cuts)]
+    return [*killed, *(piped(f"Postfix killed after {cut} bytes", cut=cut) for cut in cuts)]
 
 
 def _policies() -> list[Fault]:

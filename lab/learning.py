@@ -10,13 +10,16 @@ service. Failures are LabErrors.
 
 import contextlib
 import random
+import re
 import shlex
 import shutil
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab import namespace
 from lab.spamd import Spamd, score_rules
-from lab.tools import PROJECT, LabError
+from lab.tools import PROJECT, LabError, run
 
 EXAMPLES = PROJECT / "examples"
 ACCOUNT = "debian-spamd"
@@ -57,14 +60,18 @@ Content-Type: text/plain; charset=us-ascii
 
 
 class Learning(Spamd):
-    """The spamd of one of examples/learning's folders."""
+    """The spamd of one of examples/learning's folders, with these options after the example's.
 
-    def __init__(self, lab: Path, arrangement: str) -> None:
+    One that is not entered, only started and stopped, runs on files and databases of the one that is.
+    """
+
+    def __init__(self, lab: Path, arrangement: str, *options: str) -> None:
         self._example = EXAMPLES / "learning" / arrangement
-        self._place = lab / f"learning-{arrangement}"
-        self._place.mkdir()
+        self._place = Path(tempfile.mkdtemp(prefix=f"learning-{arrangement}-", dir=lab))
+        self._place.chmod(0o755)
         self._covers = contextlib.ExitStack()
         super().__init__(self._place)
+        self._options = list(options)
 
     def __enter__(self) -> "Learning":
         try:
@@ -90,6 +97,13 @@ class Learning(Spamd):
         (etc / "lab-scores.cf").write_text(score_rules() + local_cf, encoding="utf-8")
         (etc / "spamc.conf").write_text(f"-d 127.0.0.1\n-p {self.port}\n", encoding="ascii")
 
+    def train(self, account: str, kind: str, mailbox: bytes, *options: str) -> str:
+        """Run sa-learn as an account, for the messages of an mbox file, which are of this kind; return its words."""
+        file = self._place / f"{kind}.mbox"
+        file.write_bytes(mailbox)
+        words = shlex.join(["runuser", "-u", account, "--", "sa-learn", *options, f"--{kind}", "--mbox"])
+        return run(["sh", "-c", f"{words} <{shlex.quote(str(file))}"])
+
     def settings(self) -> str:
         """Return the example's pf-spamfilt.toml; empty if the filter's defaults are right for it."""
         file = self._example / "pf-spamfilt.toml"
@@ -97,7 +111,7 @@ class Learning(Spamd):
 
     def _command(self) -> list[str]:
         return ["spamd", *_options(self._example / "spamd"), "-L", f"--listen={self.address}",
-                "--allowed-ips=127.0.0.1", f"--syslog={self.log_file}"]  # fmt: skip
+                "--allowed-ips=127.0.0.1", f"--syslog={self.log_file}", *self._options]  # fmt: skip
 
     def _make_directories(self) -> None:
         for name in ("etc", "state", "spamassassin/log"):
@@ -119,9 +133,13 @@ def letter(kind: str, number: int, fields: str = "") -> bytes:
 
 def mbox(kind: str, numbers: range) -> bytes:
     """Return the messages of these numbers as an mbox file."""
-    return b"".join(
-        b"From writer Tue Jan 14 10:12:30 2025\n" + letter(kind, number, TRACE) + b"\n" for number in numbers
-    )
+    return as_mbox(letter(kind, number, TRACE) for number in numbers)
+
+
+def as_mbox(letters: Iterable[bytes]) -> bytes:
+    """Return these messages as an mbox file."""
+    marked = (re.sub(rb"^From ", b">From ", each, flags=re.MULTILINE) for each in letters)
+    return b"".join(b"From writer Tue Jan 14 10:12:30 2025\n" + each + b"\n" for each in marked)
 
 
 def _options(defaults: Path) -> list[str]:

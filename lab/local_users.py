@@ -6,8 +6,10 @@ are gone when the with block ends. LabError: see mailhost.py.
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from lab import namespace
 from lab.mailhost import MailHost
@@ -55,6 +57,25 @@ class User:
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir(mode=0o700)
         os.chown(self.home, self.number, self.number)
+
+
+def messages(folder: Path) -> list[bytes]:
+    """Return the messages in a folder, a Maildir or an mbox file; none if there is no such folder.
+
+    A line "From " in an mbox file's message has a mark there, which is taken off. What is before the first message of
+    such a file, where nothing should be, is taken for one.
+    """
+    if folder.is_dir():
+        return [file.read_bytes() for file in sorted((folder / "new").glob("*"))]
+    content = folder.read_bytes() if folder.exists() else b""
+    before, *parts = re.split(rb"^From .*\n", content, flags=re.MULTILINE)
+    return [re.sub(rb"^>From ", b"From ", part, flags=re.MULTILINE) for part in ([before] if before else []) + parts]
+
+
+def empty(folder: Path) -> None:
+    """Remove the messages in a folder, a Maildir or an mbox file."""
+    for file in (folder / "new").glob("*") if folder.is_dir() else [folder]:
+        file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -7,15 +7,15 @@ benchmark measures them. A file that no longer says what is replaced here is a L
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from lab.local_users import INSTALLED, User, accounts, delivering
 from lab.mailhost import MailHost
 from lab.second import Second
 from lab.spamd import Spamd
 from lab.tools import PROJECT, LabError, free_port, run
 
-COMMAND = "/usr/local/bin/pf-spamfilt"
 # A Postfix of the lab has no SMTP client. This one cannot reach another machine: from here there is no way to one.
 _CLIENT = "{name} unix - - n - - smtp -o smtp_bind_address=127.0.0.1\n"
 
@@ -34,7 +34,7 @@ def adapted(name: str, places: dict[str, str]) -> str:
 def master(name: str, host: MailHost, ports: dict[str, int]) -> str:
     """Return a master.cf of examples/ with the lab's command, and these ports in place of the services' names."""
     places = {rf"^{re.escape(service)}(?= +inet )": f"127.0.0.1:{port}" for service, port in ports.items()}
-    return adapted(name, {COMMAND: host.command} | places)
+    return adapted(name, {INSTALLED: host.command} | places)
 
 
 def install(name: str, host: MailHost, places: dict[str, str] | None = None, *, table: bool = False) -> None:
@@ -128,3 +128,33 @@ def pool(host: MailHost, local_cf: str = "") -> Iterator[Pool]:
         clean_up.enter_context(host.postfix.changed(second.allowed, entries))
         second.run_with(master=master("pool/master.cf", host, {"smtp": second.port}))
         yield Pool(second, spamd)
+
+
+class Way(NamedTuple):
+    """A way of local delivery: the setting of examples/main.cf.local, and who puts what it needs into a user's home."""
+
+    setting: str
+    prepare: Callable[[User], None] = lambda _: None
+
+
+LOCAL_SETTINGS: list[str] = re.findall(
+    r"^#(mailbox_command = .*)", (PROJECT / "examples" / "main.cf.local").read_text(encoding="utf-8"), re.MULTILINE
+)
+PROCMAIL, PIPED_PROCMAIL, PIPED_MAILDROP, MAILDROP = LOCAL_SETTINGS
+WAYS = {
+    "procmail with the procmailrc": Way(PROCMAIL, lambda user: user.example("procmailrc", ".procmailrc")),
+    "the filter, then procmail": Way(PIPED_PROCMAIL),
+    "the filter, then maildrop": Way(PIPED_MAILDROP),
+    "maildrop with the mailfilter": Way(MAILDROP, lambda user: user.example("mailfilter", ".mailfilter")),
+    "the forward": Way("", lambda user: user.example("forward", ".forward")),
+}
+
+
+@contextlib.contextmanager
+def local_delivery(host: MailHost, way: Way, *names: str) -> Iterator[dict[str, User]]:
+    """Let Postfix deliver in one of these ways to accounts of these names, who have in their homes what it needs."""
+    with accounts(host, *names) as users:
+        for user in users.values():
+            way.prepare(user)
+        with delivering(host, way.setting.replace(INSTALLED, host.command)):
+            yield users

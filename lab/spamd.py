@@ -56,6 +56,13 @@ class Spamd:
         """HOST:PORT, as spamc -d and the filter's `servers` take it."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The process that leads spamd's session, while it runs."""
+        if self._process is None:
+            raise LabError("spamd does not run")
+        return self._process.pid
+
     def configure(self, local_cf: str = "") -> None:
         """Write local.cf: the lab's, then these lines; restart() makes them hold."""
         text = "use_bayes 0\nuse_auto_welcomelist 0\nreport_safe 0\nclear_trusted_networks\n" + local_cf

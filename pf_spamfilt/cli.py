@@ -29,7 +29,7 @@ Examples:
 Examples for local delivery: a rule in ~/.procmailrc, and a line in main.cf:
   :0fw
   | /usr/local/bin/pf-spamfilt --stdout
-  mailbox_command = /usr/local/bin/pf-spamfilt --pipe-to /usr/bin/procmail -a "$EXTENSION"
+  mailbox_command = /usr/local/bin/pf-spamfilt --pipe-to /usr/bin/procmail -t -a "$EXTENSION"
 
 The message is read from standard input. Settings are in pf-spamfilt.toml in Postfix's configuration
 directory. More in man pf-spamfilt and man pf-spamfilt.toml.

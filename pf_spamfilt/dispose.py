@@ -33,6 +33,7 @@ class Disposal:
         self.treatments = treatments
         self.log = running.log
         self.deadline = running.deadline
+        self.untold = running.form.untold
         self._form = running.form
         self._undo: list[Undo] = []
         self._feeder = running.feeder

@@ -14,6 +14,7 @@ LAUNCHED = 100
 def main() -> "NoReturn":
     """Run the command line and end the process, without the interpreter's own end, which could change the status."""
     _open_descriptors()
+    _restore_locale()
     status = run(sys.argv[1:])
     posix._exit(status + LAUNCHED if "pf_spamfilt" in sys._xoptions else status)
 
@@ -60,3 +61,12 @@ def _open_descriptors() -> None:
             posix.fstat(fd)
         except OSError:
             posix.open("/dev/null", posix.O_RDONLY)
+
+
+def _restore_locale() -> None:
+    """Put LC_CTYPE back, which the interpreter sets where the locale is C (PEP 538): what we start has our caller's."""
+    before = sys._xoptions.get("lc_ctype")
+    if isinstance(before, str):
+        posix.environ.pop(b"LC_CTYPE", None)
+        if before:
+            posix.environ[b"LC_CTYPE"] = before.encode("utf-8", "surrogateescape")

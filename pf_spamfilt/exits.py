@@ -73,6 +73,13 @@ class Rejected(Ended):
     code = "5.6.0"
 
 
+def enhanced_code(said: bytes) -> str:
+    """Return the enhanced status code (RFC 3463, 2) with which a program's words begin; empty if there is none."""
+    parts = b"".join(said.split(None, 1)[:1]).split(b".")
+    is_code = len(parts) == 3 and all(part.isdigit() and len(part) <= 3 for part in parts)
+    return b".".join(parts).decode() if is_code else ""
+
+
 def system_error(doing: str, error: OSError) -> Deferred:
     """Return the deferral for a failed system call; a full disk has a code of its own (RFC 3463, X.3.1)."""
     import errno

@@ -13,7 +13,7 @@ import time
 
 from pf_spamfilt import filter, process, report, trace
 from pf_spamfilt.envelope import NULL_SENDER, for_sendmail, without_brackets
-from pf_spamfilt.exits import SYSEXITS, TEMPFAIL, Deferred, Ended, Rejected, UsageError, system_error
+from pf_spamfilt.exits import SYSEXITS, Deferred, Rejected, UsageError, enhanced_code, system_error
 from pf_spamfilt.reinject import Reinjection
 
 TYPE_CHECKING = False
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pf_spamfilt.dispose import Disposal
     from pf_spamfilt.filter import Filter
     from pf_spamfilt.spool import Message
+
+# So much of a message is given to a file at once: several filters that write to one do not mix smaller messages.
+_FILE_CHUNK = 1 << 20
 
 
 def run(name: str, arguments: list[str], config: str = "") -> int:
@@ -34,7 +37,8 @@ class Hook(Reinjection):
     name = ""
     takes = ""
     is_hook = True
-    _knows_sender = True
+    untold = (Rejected, Deferred)  # a user may be forbidden to send any
+    _is_from_environment = False
 
     def __init__(self, arguments: list[str]) -> None:
         super().__init__(arguments)
@@ -55,15 +59,16 @@ class Hook(Reinjection):
 
     def from_environment(self) -> list[bytes]:
         """Return the sender and, if he is told, the recipient, as delivery agents put them into the environment."""
-        self._knows_sender = b"SENDER" in posix.environ
+        self._is_from_environment = True
         recipient = _told(b"RECIPIENT") or _address()
         return [_told(b"SENDER"), *([recipient] if recipient else [])]
 
     def check(self, running: "Filter") -> None:
         """Take any recipient: he is only looked up. A sender to whom nothing can be sent is the null sender."""
         envelope = running.envelope
-        if not self._knows_sender:
-            running.record.sender = envelope.sender = without_brackets(trace.sender(running.fields))
+        found = without_brackets(trace.sender(running.fields))
+        if self._is_from_environment and _is_shown_as(found, posix.environ.get(b"SENDER", found)):
+            running.record.sender = envelope.sender = found
         try:
             for_sendmail(envelope.sender)
         except Deferred:
@@ -79,6 +84,7 @@ class ToStdout(Hook):
     out = 2
     tells_success = False
     obeys_destiny = False
+    _written = 0
 
     def envelope(self) -> list[bytes]:
         """Return sender and recipients, if there are any, from the command line or else the environment."""
@@ -90,13 +96,35 @@ class ToStdout(Hook):
     def deliver(self, disposal: "Disposal", message: "Message", recipients: list[bytes]) -> None:  # noqa: ARG002
         """Write the message to stdout. Raises Deferred; then nothing of it is left in a file."""
         before = posix.fstat(1)
+        is_file = stat.S_ISREG(before.st_mode)
+        if is_file:
+            process.hold_signals()  # what is in it when we end must be as the status says
         try:
-            _write(message, disposal.deadline)
-        except Ended:
-            if stat.S_ISREG(before.st_mode):
-                posix.ftruncate(1, before.st_size)
-                posix.lseek(1, before.st_size, 0)
-            raise
+            self._write(message, _FILE_CHUNK if is_file else select.PIPE_BUF, disposal.deadline)
+            if is_file:
+                posix.fsync(1)  # NFS says only now that there was no room
+        except OSError as error:
+            if is_file and self._written:
+                self._take_back(before.st_size)
+            raise system_error("cannot write to stdout", error) from None
+
+    def _take_back(self, size: int) -> None:
+        """Cut off what was written at the end of a file of this size, unless somebody else has written to it, too."""
+        if posix.fstat(1).st_size == size + self._written:
+            posix.ftruncate(1, size)
+            posix.lseek(1, size, 0)
+
+    def _write(self, message: "Message", at_once: int, deadline: float) -> None:
+        """Write a message, never more at a time than stdout takes without waiting: a pipe's reader may stand still."""
+        poll = select.poll()
+        poll.register(1, select.POLLOUT)
+        while chunk := posix.pread(message.fd, at_once, self._written):
+            if not poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+                raise Deferred("nobody reads what is written to stdout")
+            try:
+                self._written += posix.write(1, chunk)
+            except BlockingIOError:
+                continue
 
 
 class ToCommand(Hook):
@@ -108,7 +136,7 @@ class ToCommand(Hook):
 
     def envelope(self) -> list[bytes]:
         """Return sender and recipient from the environment."""
-        if not self.words():
+        if not any(self.words()[:1]):
             raise self.usage()
         return self.from_environment()
 
@@ -116,6 +144,7 @@ class ToCommand(Hook):
         """Run the command, and return if it ends with 0.
 
         Another status of sysexits(3) is ours, too, and Rejected if Postfix bounces what ends so; all else is Deferred.
+        As in local(8), an enhanced code in front of its words counts, but it never turns a deferral into a bounce.
         """
         argv = self.words()
         process.hold_signals()
@@ -124,26 +153,20 @@ class ToCommand(Hook):
         if ended.status == 0:
             return
         text = f"{report.printable(argv[0])} {report.ending(ended.status)}{report.quote(ended.said)}"
-        code = SYSEXITS.get(ended.status, Deferred.code)
+        code = known = SYSEXITS.get(ended.status, Deferred.code)
+        said = enhanced_code(ended.said)
+        if said[:1] in ("4", known[:1]):
+            code = said
         failure = (Deferred if code.startswith("4") else Rejected)(text, code)
-        failure.status = ended.status if ended.status in SYSEXITS else TEMPFAIL
+        if ended.status in SYSEXITS and code[:1] == known[:1]:
+            failure.status = ended.status
         raise failure
 
 
-def _write(message: "Message", deadline: float) -> None:
-    """Write a message to stdout, never more at a time than a pipe takes at once: its reader may stand still."""
-    poll = select.poll()
-    poll.register(1, select.POLLOUT)
-    place = 0
-    while chunk := posix.pread(message.fd, select.PIPE_BUF, place):
-        if not poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-            raise Deferred("nobody reads what is written to stdout")
-        try:
-            place += posix.write(1, chunk)
-        except BlockingIOError:
-            continue
-        except OSError as error:
-            raise system_error("cannot write to stdout", error) from None
+def _is_shown_as(address: bytes, shown: bytes) -> bool:
+    """Tell whether local(8) shows an address so to programs, with `_` for what a shell could read."""
+    pairs = zip(address, shown, strict=False)
+    return len(address) == len(shown) and all(there in (here, ord("_")) for here, there in pairs)
 
 
 def _told(name: bytes) -> bytes:

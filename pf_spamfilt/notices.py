@@ -8,7 +8,6 @@ import posix
 from pf_spamfilt import headers, notify, policy, report, spool, trace
 from pf_spamfilt.dispose import Disposal, reason, recipients_of
 from pf_spamfilt.envelope import NULL_SENDER
-from pf_spamfilt.exits import Rejected
 from pf_spamfilt.policy import Treatment
 
 _REJECTED = "5.6.0"
@@ -36,11 +35,11 @@ def send(disposal: Disposal, bounced: list[Treatment]) -> None:
 
 
 def _submit(disposal: Disposal, notice: bytes, recipient: bytes) -> None:
-    """Send a notice from the null sender. One that is rejected is not tried again: the copies would come twice."""
+    """Send a notice from the null sender; leave it out if all that would come of another try is a further copy."""
     message = spool.from_bytes(notice)
     try:
         disposal.submit(message, NULL_SENDER, [recipient])
-    except Rejected as error:
+    except disposal.untold as error:
         disposal.log.warning(f"{disposal.record.queue_id}: no notice to <{report.address(recipient)}>: {error.text}")
     message.close()
 

@@ -8,7 +8,7 @@ import posix
 
 from pf_spamfilt import process, report
 from pf_spamfilt.envelope import for_sendmail
-from pf_spamfilt.exits import DATAERR, Deferred, Rejected, UsageError
+from pf_spamfilt.exits import DATAERR, Deferred, Ended, Rejected, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Reinjection:
 
     `action` is what becomes of a copy; `out` the file in which words about it are written, with `tells_success` also
     if all is well; `is_hook`: there is one copy, which does not come back here; `obeys_destiny`: spam may also go
-    nowhere; `user`: spamc's, if it is not as the settings say.
+    nowhere; `untold`: the failures of a notice after which the message is not tried again; `user`: spamc's, if it is
+    not as the settings say.
     """
 
     action = report.REINJECTED
@@ -31,6 +32,7 @@ class Reinjection:
     tells_success = True
     is_hook = False
     obeys_destiny = True
+    untold: tuple[type[Ended], ...] = (Rejected,)
     user = b""
 
     def __init__(self, arguments: list[str]) -> None:

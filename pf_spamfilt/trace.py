@@ -51,7 +51,8 @@ def sender(fields: list[bytes]) -> bytes:
             break
     top = fields[0] if fields else b""
     is_mbox = headers.is_mbox_line(top) and b" " in headers.name_of(top)
-    return top.split()[1].replace(b"MAILER-DAEMON", NULL_SENDER) if is_mbox else NULL_SENDER
+    found = top.split()[1] if is_mbox else NULL_SENDER
+    return NULL_SENDER if found == b"MAILER-DAEMON" else found
 
 
 def may_answer(sender: bytes, fields: list[bytes]) -> bool:

@@ -112,6 +112,17 @@ def test_mail_is_delivered_rewritten(way: Way) -> None:
     assert way.delivered == REWRITTEN
 
 
+def test_incomplete_address_in_the_header_is_completed_where_main_cf_says(
+    way: Way, name: str, session_mailhost: Host
+) -> None:
+    """In the end always; before the filter unless the first cleanup is one of its own."""
+    session_mailhost.mailbox.clear()
+    (copy,) = session_mailhost.deliver(MESSAGE.replace(OLD.encode(), b"joe"))
+    assert copy.header("To") == f"{SALES}, joe@domain.invalid"
+    seen = [email.message_from_bytes(text)["To"] for _, text in kept.read(f"dir:{session_mailhost.directory}/seen")]
+    assert sum(to.endswith(" joe") for to in seen) == name.startswith("pre-cleanup")
+
+
 def test_smtpd_knows_the_aliases(way: Way, session_mailhost: Host) -> None:
     """A domain of aliases refuses who is none, before any rewriting."""
     with pytest.raises(smtp.Refused, match=r"<nobody@aliases\.example>.*User unknown in virtual alias table"):

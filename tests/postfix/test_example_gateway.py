@@ -1,5 +1,6 @@
 """examples/gateway as it is: two Postfix instances, mail for the inner server is filtered once, on its way in only."""
 
+import contextlib
 import smtplib
 from collections.abc import Iterator
 
@@ -9,8 +10,9 @@ from proving import JANE, MESSAGES, SAM, Host, body_is_whole, marks
 from lab import setups, smtp
 from lab.mailbox import Copy
 from lab.setups import Gateway
+from lab.tools import run
 
-# In the gateway's list of recipients, but the inner server does not have it any more.
+# Put into the gateway's list of recipients, but the inner server does not have it.
 LEFT = "left@example.com"
 FRIEND = "friend@outside.example"
 
@@ -19,6 +21,9 @@ FRIEND = "friend@outside.example"
 def running(module_mailhost: Host) -> Iterator[Gateway]:
     """Both servers."""
     with setups.gateway(module_mailhost) as found:
+        table = module_mailhost.postfix.configuration / "relay_recipients"
+        table.write_text(f"{table.read_text()}{LEFT} x\n")
+        run(["postmap", table])
         yield found
 
 
@@ -101,6 +106,61 @@ def test_outgoing_mail_is_not_filtered(gateway: Gateway, session_mailhost: Host)
     assert (copy.recipient, copy.sender, marks(copy)) == (FRIEND, JANE, [])
     assert body_is_whole(copy, MESSAGES["gtube"])
     assert len(session_mailhost.scans()) == before
+
+
+def test_gateway_without_a_list_of_recipients_asks_the_inner_server(gateway: Gateway, session_mailhost: Host) -> None:
+    """As main.cf says; and nobody is asked about mail that goes out."""
+    asking = "smtpd_recipient_restrictions=reject_unverified_recipient"
+    with changed(session_mailhost, "relay_recipient_maps =", "unverified_recipient_reject_code = 550", service=asking):
+        with pytest.raises(smtp.Refused, match=r"550 .*Recipient address rejected: undeliverable address"):
+            session_mailhost.put("clean", [LEFT])
+        session_mailhost.put("clean", [JANE])
+        inside(gateway, session_mailhost, 1)
+        smtp.send(gateway.inside_port, MESSAGES["clean"], [FRIEND], JANE)
+        assert [copy.recipient for copy in session_mailhost.once(1)] == [FRIEND]
+    assert session_mailhost.postfix.log_lines(f"to=<{FRIEND}>", "status=deliverable") == []
+
+
+def test_inside_address_takes_mail_from_the_inner_server_only(gateway: Gateway, session_mailhost: Host) -> None:
+    """Neither for the world, nor for the inner domain, which would go around the filter."""
+    with changed(session_mailhost, "smtpd_authorized_xclient_hosts = 127.0.0.1"):
+        for recipient in (FRIEND, JANE):
+            assert answers(gateway.inside_port, "203.0.113.9", recipient) == 554
+        assert answers(gateway.inside_port, "10.0.0.25", FRIEND) == 250
+        assert answers(session_mailhost.postfix.port, "10.0.0.25", FRIEND) == 554
+        assert answers(session_mailhost.postfix.port, "203.0.113.9", JANE) == 250
+
+
+def answers(port: int, address: str, recipient: str) -> int:
+    """Return what is said to a client from this address that names a recipient."""
+    with smtplib.SMTP("127.0.0.1", port, "client.example") as client:
+        client.ehlo()
+        assert client.docmd("XCLIENT", f"ADDR={address} NAME=[UNAVAILABLE]")[0] == 220
+        client.ehlo()
+        client.mail("stranger@client.example")
+        return client.rcpt(recipient)[0]
+
+
+@contextlib.contextmanager
+def changed(host: Host, *settings: str, service: str = "") -> Iterator[None]:
+    """Have other settings in the gateway's main.cf, and one for the outside address, inside the with block."""
+    files = [host.postfix.configuration / name for name in ("main.cf", "master.cf")]
+    before = [file.read_text() for file in files]
+    run(["postconf", "-e", *settings])
+    if service:
+        run(["postconf", "-P", f"127.0.0.1:{host.postfix.port}/inet/{service}"])
+    host.postfix.reload()
+    try:
+        yield
+    finally:
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
+        host.postfix.reload()
+
+
+def test_gateway_cannot_send_to_the_world_through_the_inner_server(gateway: Gateway) -> None:
+    with pytest.raises(smtp.Refused, match=r"554 .*Relay access denied"):
+        smtp.send(gateway.inner.plain_port, MESSAGES["clean"], [FRIEND], smtp.SENDER)
 
 
 def test_nobody_but_the_gateway_brings_mail_to_the_inner_server(gateway: Gateway) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +40,8 @@ class Site:
     def train(self, account: str, *options: str, kinds: tuple[str, ...] = ("spam", "ham")) -> None:
         """Run sa-learn as an account, for enough letters of each kind."""
         for kind in kinds:
-            file = self.host.directory / f"{kind}.mbox"
-            file.write_bytes(mbox(kind, ENOUGH))
-            words = " ".join(["runuser", "-u", account, "--", "sa-learn", *options, f"--{kind}", "--mbox"])
-            assert "Learned tokens from 200 message(s)" in run(["sh", "-c", f"{words} <{file}"])
+            said = self.spamd.train(account, kind, mbox(kind, ENOUGH), *options)
+            assert "Learned tokens from 200 message(s)" in said
 
     def send(self, kind: str, *recipients: str, fields: str = "", number: int | None = None) -> list[Copy]:
         """Send a letter that was not sent before, by its own writer or the one of a number."""
@@ -55,6 +54,17 @@ class Site:
         self.send(kind, *recipients)
         return self.host.syslog.wait_for(f"{self.queue_id}: from=").partition(" tests=")[2]
 
+    def teach(self, user: str) -> None:
+        """Tell spamd that a letter which was not sent is spam, for this user and as the filter's account."""
+        told = self.host.as_filter(["spamc", "-L", "spam", "-u", user], input=letter("other", next(self._numbers)))
+        assert told.stdout == b"Message successfully un/learned\n"
+
+    def learned(self, account: str, *options: str) -> int:
+        """Return how many messages the database that this account reads has learned as spam."""
+        magic = run(["runuser", "-u", account, "--", "sa-learn", *options, "--dump", "magic"])
+        (number,) = re.findall(r" (\d+) +\d+ +non-token data: nspam\n", magic)
+        return int(number)
+
     def admin(self, *words: str) -> str:
         """Run pf-spamfilt-admin quarantine."""
         command = Path(self.host.command).with_name("pf-spamfilt-admin")
@@ -64,6 +74,11 @@ class Site:
 def score(copy: Copy) -> float:
     """Return what X-Spam-Status says."""
     return float(str(copy.header("X-Spam-Status")).partition("score=")[2].partition(" ")[0])
+
+
+def required(copy: Copy) -> float:
+    """Return what X-Spam-Status says is required."""
+    return float(str(copy.header("X-Spam-Status")).partition("required=")[2].partition(" ")[0])
 
 
 def hits(copy: Copy) -> str:
@@ -136,6 +151,11 @@ def test_untrained_bayes_says_nothing(site: Site) -> None:
 
 
 @on("sitewide")
+def test_nothing_is_learned_by_itself(site: Site) -> None:
+    assert "autolearn=disabled" in str(site.send("spam", fields=TWELVE)[0].header("X-Spam-Status"))
+
+
+@on("sitewide")
 def test_training_raises_the_score_of_spam(site: Site) -> None:
     copy = site.send("spam")[0]
     assert "BAYES_99" in hits(copy)
@@ -154,12 +174,14 @@ def test_training_is_in_the_log_for_one_recipient_and_for_several(site: Site) ->
     """Whose name spamd is told does not matter."""
     assert "BAYES_99" in site.logged("spam", JANE)
     assert "BAYES_99" in site.logged("spam", JANE, SAM)
+    assert "unable to find user" not in site.spamd.log_file.read_text()
 
 
 @on("sitewide")
 def test_databases_of_the_site_belong_to_spamd_alone(site: Site) -> None:
     site.send("ham")
-    assert {file.name for file in SITE.iterdir()} >= {"bayes_toks", "bayes_seen", "tx-reputation"}
+    names = {"bayes_toks", "bayes_seen", "tx-reputation"}
+    assert {file.name for file in SITE.iterdir()} >= names | {"tx-reputation.mutex"}  # which is flock's
     assert {owner_and_mode(file) for file in SITE.iterdir()} == {(ACCOUNT, 0o600)}
 
 
@@ -228,6 +250,20 @@ def test_databases_of_addresses_belong_to_spamd_alone(site: Site) -> None:
 
 
 @on("virtual users")
+def test_address_has_preferences_in_its_folder(site: Site) -> None:
+    assert required_of(site, SAM, USERS / SAM) == [2.5]
+    assert required_of(site, JANE, USERS / SAM) == [5.0]
+
+
+@on("virtual users")
+def test_spamd_learns_for_the_address_that_it_is_told(site: Site) -> None:
+    before = site.learned(ACCOUNT, "--dbpath", f"{USERS}/{JANE}/bayes")
+    site.teach(SAM)
+    assert site.learned(ACCOUNT, "--dbpath", f"{USERS}/{SAM}/bayes") == 1
+    assert site.learned(ACCOUNT, "--dbpath", f"{USERS}/{JANE}/bayes") == before
+
+
+@on("virtual users")
 def test_senders_reputation_is_of_each_address_alone(site: Site) -> None:
     bad = 903
     for kind in ("spam", "other"):
@@ -248,6 +284,7 @@ def test_user_is_scored_by_his_own_training(site: Site) -> None:
 def test_databases_of_users_are_their_own(site: Site) -> None:
     site.send("ham", CAROL, DAVE)
     for home in site.homes:
+        assert (home / ".spamassassin" / "user_prefs").exists()
         databases = {file for file in (home / ".spamassassin").iterdir() if file.name != "user_prefs"}
         assert "tx-reputation" in {file.name for file in databases}
         assert {owner_and_mode(file) for file in databases} == {(home.name, 0o600)}
@@ -257,3 +294,32 @@ def test_databases_of_users_are_their_own(site: Site) -> None:
 def test_address_that_is_no_account_has_no_database(site: Site) -> None:
     """Then spamd becomes nobody, who has no home."""
     assert "BAYES" not in site.logged("spam", "erin@example.com")
+    log = site.spamd.log_file.read_text()
+    assert "spamd: handle_user (getpwnam) unable to find user: 'erin'" in log
+    assert "falling back to nobody" in log
+
+
+@on("system users")
+def test_user_has_preferences_in_his_home(site: Site) -> None:
+    """Here spamd runs as Debian starts it."""
+    site.send("ham", CAROL, DAVE)
+    folder = site.homes[1] / ".spamassassin"
+    assert required_of(site, DAVE, folder) == [2.5]
+    assert required_of(site, CAROL, folder) == [5.0]
+
+
+@on("system users")
+def test_spamd_learns_for_the_user_that_it_is_told(site: Site) -> None:
+    before = site.learned("carol")
+    site.teach("dave")
+    assert (site.learned("dave"), site.learned("carol")) == (1, before)
+    assert owner_and_mode(site.homes[1] / ".spamassassin" / "bayes_toks") == ("dave", 0o600)
+
+
+def required_of(site: Site, recipient: str, folder: Path) -> list[float]:
+    """Return what is required for an address when the preferences in this folder say 2.5."""
+    (folder / "user_prefs").write_text("required_score 2.5\n")
+    try:
+        return [required(copy) for copy in site.send("other", recipient)]
+    finally:
+        (folder / "user_prefs").unlink()

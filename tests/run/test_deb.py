@@ -25,7 +25,9 @@ PLACES = (
     "/usr/share/man/man1/pf-spamfilt.1.gz", "/usr/share/man/man5/pf-spamfilt.toml.5.gz",
     "/usr/share/man/man8/pf-spamfilt-admin.8.gz", "/usr/share/lintian/overrides/pf-spamfilt",
 )  # fmt: skip
-INSTALL = "apt-get install -y --no-install-recommends /root/pf-spamfilt.deb spamd"
+APT = "apt-get install -y --no-install-recommends /root/pf-spamfilt.deb spamd"
+# The lists are as old as the clean root: what they name may be gone from the mirror by now.
+INSTALL = f"{APT} || {{ apt-get update && {APT}; }}"
 START = """\
 spamd --daemonize --local --username=debian-spamd --pidfile=/run/spamd.pid --syslog=/var/log/spamd.log
 postfix start
@@ -181,6 +183,10 @@ def test_what_is_documented_names_the_command_where_it_is(installed):
     assert installed.run(f"zgrep -l /usr/local/bin/pf-spamfilt {files} || :") == ""
 
 
+def test_the_manual_names_no_python_environment_that_the_package_does_not_have(installed):
+    assert installed.run("zgrep /usr/local /usr/share/man/man1/pf-spamfilt.1.gz || :") == ""
+
+
 def test_mail_is_filtered_and_marked(filtering):
     assert "X-Spam-Status: No, score=" in contents(filtering, "/var/mail/jane")
     assert "(ham " in contents(filtering, "/var/log/mail.log")
@@ -261,10 +267,54 @@ def test_removal_is_refused_while_local_mail_would_bounce(root):
     root.run("pf-spamfilt --version && postconf -X mailbox_command && dpkg --remove pf-spamfilt")
 
 
+@pytest.mark.parametrize(
+    "command", ["/usr/bin/pf-spamfilt --pipe-to procmail", "IFS=' ' && exec \"/bin/pf-spamfilt\" --pipe-to procmail"]
+)
+def test_removal_is_refused_however_the_command_is_named(root, command):
+    (root.path / "root/command").write_text(command)
+    root.run('postconf -e "mailbox_command = $(cat /root/command)"')
+    with pytest.raises(LabError, match=r"main\.cf still runs it for local mail"):
+        root.run("dpkg --remove pf-spamfilt")
+
+
+def test_removal_is_refused_for_a_command_in_master_cf_too(root):
+    root.run(f"postconf -M 'local/unix=local unix - n n - - local -o {{ {HOOK} }}'")
+    with pytest.raises(LabError, match=r"master\.cf still runs it for local mail") as refused:
+        root.run("dpkg --remove pf-spamfilt")
+    (undo,) = (line.split(" && ")[0] for line in str(refused.value).splitlines() if "postconf -c" in line)
+    root.run(f"{undo} && dpkg --remove pf-spamfilt")
+
+
+def test_removal_says_that_it_cannot_look_where_postconf_fails(root):
+    root.run(f"postconf -e '{HOOK}' && echo nonsense >>/etc/postfix/main.cf")
+    assert "pf-spamfilt: not looked at: /etc/postfix, which postconf cannot read: " in root.run("dpkg -r pf-spamfilt")
+
+
+@pytest.mark.parametrize("command", ["/usr/local/bin/pf-spamfilt --pipe-to procmail", "/usr/bin/pf-spamfilter -a"])
+def test_removal_does_not_care_for_another_program(root, command):
+    """What `make install` has put into /usr/local stays when the package goes."""
+    said = root.run(f"postconf -e 'mailbox_command = {command}' && dpkg --remove pf-spamfilt")
+    assert "not removed" not in said
+
+
+def test_after_removal_mail_for_a_forward_file_as_in_the_examples_waits(root):
+    root.run(f"cp {DOCUMENTS}/examples/forward /home/jane/.forward && postconf -PX smtp/inet/content_filter")
+    root.run(f"set -e\n{SEND}dpkg --remove pf-spamfilt\npostfix start; send clean; wait_for in_log status=deferred")
+    assert "execvp /usr/bin/pf-spamfilt: No such file" in contents(root, "/var/log/mail.log")
+    assert "status=bounced" not in contents(root, "/var/log/mail.log")
+
+
 def test_purge_keeps_what_was_quarantined_and_says_so(root):
     said = root.run("dpkg --purge pf-spamfilt")
     assert f"{STORE} stays: there is mail in it" in said
     assert len(list((root.path / STORE.lstrip("/")).iterdir())) == 1
+
+
+def test_purge_leaves_a_quarantine_that_is_a_file_system_of_its_own(root):
+    """With nothing in it but the folder that mkfs makes."""
+    said = root.run(f"mount -t tmpfs tmpfs {STORE}; mkdir {STORE}/lost+found; dpkg --purge pf-spamfilt; ls {STORE}")
+    assert f"{STORE} stays: it is a mount point" in said
+    assert said.endswith("lost+found\n")
 
 
 def test_purge_takes_an_empty_quarantine_and_leaves_account_and_settings(root):

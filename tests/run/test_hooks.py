@@ -6,6 +6,7 @@ import pty
 import resource
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -161,6 +162,24 @@ def test_nothing_is_on_stdout_if_the_interpreter_is_gone(command, site, run, pre
     assert (done.status, done.stdout, done.stderr[:6]) == (75, b"", "4.3.0 ")
 
 
+def test_a_link_that_cannot_be_followed_is_a_deferral(command, tmp_path):
+    """Nothing beside the working directory is run instead."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(command)
+    main = tmp_path / "lib/pf-spamfilt/lib/python3/site-packages/pf_spamfilt/__main__.py"
+    main.parent.mkdir(parents=True)
+    main.touch()
+    python = tmp_path / "lib/pf-spamfilt/bin/python3"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 100\n")
+    python.chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / "link", "--stdout"], input=MESSAGE, capture_output=True, cwd=tmp_path / "here", env={"PATH": ""}
+    )
+    assert (done.returncode, done.stdout) == (75, b"")
+    assert b"4.3.0 pf-spamfilt: cannot find what the link " in done.stderr
+
+
 def test_an_empty_message_is_none(run):
     done = run("--stdout", message=b"")
     assert (done.status, done.stdout) == (75, b"")
@@ -254,6 +273,7 @@ def test_the_envelope_is_in_the_environment(run, log, form, environment, shown):
         (b"Return-Path: <>\n", ""),
         (b"From ann@example.org  Mon Nov 23 05:15:16 2026\n", "ann@example.org"),
         (b"From MAILER-DAEMON  Mon Nov 23 05:15:16 2026\n", ""),
+        (b"From MAILER-DAEMON@example.org  Mon Nov 23 05:15:16 2026\n", "MAILER-DAEMON@example.org"),
         (b"From ann@example.org Mon Nov 23\nReturn-Path: <>\n", ""),
         (b"Received: by x\nReturn-Path: <forged@example.org>\n", ""),
         (b"From : x\n", ""),
@@ -263,6 +283,27 @@ def test_the_envelope_is_in_the_environment(run, log, form, environment, shown):
 def test_a_sender_that_is_not_told_is_on_top_of_the_message(run, log, top, sender):
     run("--stdout", message=top + b"Subject: hi\n\nbody\n")
     assert f": from=<{sender}>, to=" in log()
+
+
+@pytest.mark.parametrize(
+    ("shown", "sender"),
+    [
+        ("o_brien@example.org", "o'brien@example.org"),
+        ("o-brien@example.org", "o-brien@example.org"),
+        ("o__brien@example.org", "o__brien@example.org"),
+        ("", ""),
+    ],
+)
+def test_a_sender_whom_local_does_not_show_in_full_is_on_top_of_the_message(run, log, shown, sender):
+    """A notice would go to somebody else."""
+    run("--stdout", message=b"Return-Path: <o'brien@example.org>\nSubject: hi\n\nbody\n", SENDER=shown)
+    assert f": from=<{sender}>, to=" in log()
+
+
+def test_a_sender_who_is_an_argument_is_taken_as_he_is(run, log):
+    message = b"Return-Path: <o'brien@example.org>\nSubject: hi\n\nbody\n"
+    run("--stdout", "o_brien@example.org", "joe@example.net", message=message)
+    assert ": from=<o_brien@example.org>, to=" in log()
 
 
 def test_a_sender_to_whom_nothing_can_be_sent_is_nobody(pipe_to, settings, site):
@@ -325,9 +366,12 @@ def test_the_form_stands_first(run, form):
     assert f"{form} stands first, or after --config FILE" in done.stdout.decode()
 
 
-@pytest.mark.parametrize("arguments", [("--stdout", "jane@example.com"), ("--pipe-to",), ("--pipe-to", "--")])
+@pytest.mark.parametrize(
+    "arguments", [("--stdout", "jane@example.com"), ("--pipe-to",), ("--pipe-to", "--"), ("--pipe-to", "")]
+)
 def test_wrong_usage_from_a_pipe_defers(run, arguments):
-    assert run(*arguments).status == 75
+    done = run(*arguments)
+    assert (done.status, b"4.3.5 usage: " in done.stdout + done.stderr.encode()) == (75, True)
 
 
 def test_config_names_other_settings(run, site, tmp_path):
@@ -357,6 +401,86 @@ def test_a_file_that_has_no_room_keeps_what_it_had(run, tmp_path):
         done = run("--stdout", message=MESSAGE + b"x\n" * 9000, stdout=out, setup=limit_files)
     assert (done.status, done.stderr) == (75, "4.3.1 cannot write to stdout: File too large\n")
     assert (tmp_path / "out").read_bytes() == before
+
+
+@pytest.fixture
+def noticing(make_site, tmp_path):
+    """Let spam be told to an administrator by this shell script, which runs after the message is written."""
+    text = f'file = "{tmp_path}/log"\n{KILL}admin = "postmaster@example.com"\n'
+    return lambda sendmail: make_site(SPAMC, sendmail, text)
+
+
+@pytest.mark.parametrize("sendmail", ["exit 75", "exit 65", "kill -9 $$", "exit 0"])
+def test_a_notice_that_cannot_be_sent_defers_nothing(run, noticing, log, sendmail):
+    """The message was handed over: another try would deliver it again, and a user may never be allowed to send."""
+    noticing(sendmail)
+    done = run("--stdout")
+    assert (done.status, done.stdout) == (0, marked())
+    assert "no notice to <postmaster@example.com>: sendmail " in log()
+    assert run("--pipe-to", "/bin/true").status == 0
+
+
+def test_a_file_that_is_only_read_is_a_deferral(run, tmp_path):
+    (tmp_path / "out").write_bytes(b"what was here\n")
+    with (tmp_path / "out").open("rb") as out:
+        done = run("--stdout", stdout=out)
+    assert (done.status, done.stderr) == (75, "4.3.0 cannot write to stdout: Bad file descriptor\n")
+
+
+@pytest.fixture
+def tampered(command, site, tmp_path):
+    """Run `--stdout` into a file, strace(1) tampering with the system calls on a path; return status and stderr."""
+
+    def tampered(path, call, injection, message=MESSAGE):
+        (tmp_path / "message").write_bytes(message)
+        words = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", f"inject={call}:{injection}"]
+        with (tmp_path / "message").open("rb") as stdin, (tmp_path / "out").open("wb") as out:
+            environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
+            done = subprocess.run(
+                [*words, command, "--stdout"], stdin=stdin, stdout=out, stderr=subprocess.PIPE, env=environment
+            )
+        return done.returncode, done.stderr
+
+    return tampered
+
+
+def test_a_file_gets_the_message_in_one_piece(tampered, tmp_path):
+    """Other filters may write to it at the same time."""
+    assert tampered(tmp_path / "out", "write", "error=EIO:when=2", message=MESSAGE + b"x\n" * 9000) == (0, b"")
+    assert (tmp_path / "out").read_bytes() == marked(MESSAGE + b"x\n" * 9000)
+
+
+def test_a_file_for_which_there_was_no_room_in_the_end_is_a_deferral(tampered, tmp_path):
+    """NFS says so when the file is closed or synchronized."""
+    done = tampered(tmp_path / "out", "fsync", "error=EDQUOT")
+    assert done == (75, b"4.3.1 cannot write to stdout: Disk quota exceeded\n")
+    assert (tmp_path / "out").read_bytes() == b""
+
+
+def test_what_others_have_written_to_the_file_stays(tampered, tmp_path):
+    """They write while this one waits to hear that there is no room."""
+    other = threading.Thread(target=append_when_there_is_something, args=[tmp_path / "out"])
+    other.start()
+    done = tampered(tmp_path / "out", "fsync", "error=EDQUOT:delay_enter=1000000")
+    other.join()
+    assert done[0] == 75
+    assert (tmp_path / "out").read_bytes().endswith(b"from another\n")
+
+
+def append_when_there_is_something(file):
+    """Be another program that writes to a file that somebody has begun to write to."""
+    for _ in range(1000):
+        if file.exists() and file.stat().st_size:
+            with file.open("ab") as out:
+                out.write(b"from another\n")
+            return
+        time.sleep(0.01)
+
+
+def test_a_signal_after_the_file_is_written_changes_nothing(tampered, tmp_path):
+    """It comes while the log is written."""
+    assert tampered(tmp_path / "log", "write", "signal=TERM") == (0, b"")
+    assert (tmp_path / "out").read_bytes() == marked()
 
 
 def test_a_full_disk_is_a_deferral(run):
@@ -449,6 +573,16 @@ def test_the_command_has_the_environment_that_was_here(pipe_to, site):
     assert {"EXTENSION=lists", "SENDER=ann@example.org", "USER=joe"} <= set(words)
 
 
+@pytest.mark.parametrize(
+    ("given", "locale"), [({}, set()), ({"LANG": "C"}, set()), ({"LC_CTYPE": "POSIX"}, {"LC_CTYPE=POSIX"})]
+)
+def test_the_command_has_the_locale_that_was_here(run, site, given, locale):
+    """The interpreter would give it another: sed(1) and grep(1) take mail for bytes only where the locale is C."""
+    assert run("--pipe-to", "sh", "-c", 'cat "/proc/$$/environ" >"$MAIL_CONFIG/env"', **given).status == 0
+    words = (site / "env").read_text().split("\0")
+    assert {word for word in words if word.startswith("LC_")} == locale
+
+
 def test_the_command_is_found_in_the_path(run, site, log):
     assert run("--pipe-to", "true").status == 0
     assert run("--pipe-to", "--", "true").status == 0
@@ -473,6 +607,25 @@ def test_a_status_that_postfix_does_not_know_is_75(pipe_to, log, status):
 def test_words_of_the_command_do_not_decide(pipe_to):
     done = pipe_to("echo 5.1.1 no such user; exit 75")
     assert (done.status, done.stdout[:6]) == (75, b"4.3.0 ")
+
+
+@pytest.mark.parametrize("status", [1, 64, 67, 73, 75, 77])
+@pytest.mark.parametrize("said", ["4.2.2 mailbox full", "4.2.2\n", "4.2.2"])
+def test_words_of_the_command_can_defer(pipe_to, status, said):
+    """As they do in local(8)."""
+    done = pipe_to(f"printf '{said}'; exit {status}")
+    assert (done.status, done.stdout[:6]) == (75, b"4.2.2 ")
+
+
+@pytest.mark.parametrize("said", ["4.2 full", "4.2.2222 full", "4.x.2 full", "mailbox full 4.2.2", "2.0.0 well"])
+def test_other_words_of_the_command_change_nothing(pipe_to, said):
+    done = pipe_to(f"echo {said}; exit 73")
+    assert (done.status, done.stdout[:6]) == (73, b"5.2.0 ")
+
+
+def test_words_of_the_command_can_say_why_it_bounces(pipe_to):
+    done = pipe_to("echo 5.7.26 forged; exit 77")
+    assert (done.status, done.stdout[:7]) == (77, b"5.7.26 ")
 
 
 @pytest.mark.parametrize(("status", "action"), [(67, "rejected"), (71, "deferred"), (75, "deferred")])

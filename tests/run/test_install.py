@@ -137,6 +137,19 @@ def test_installing_again_replaces_and_uninstalling_leaves_no_file(folder):
     assert [path for path in folder.rglob("*") if not path.is_dir()] == []
 
 
+def test_uninstalling_is_refused_while_local_mail_would_bounce(folder, tmp_path):
+    command = folder / "bin/pf-spamfilt"
+    command.parent.mkdir()
+    command.touch()
+    (tmp_path / "main.cf").write_text(f'mailbox_command = {command} --pipe-to procmail -a "$EXTENSION"\n')
+    refused = make("uninstall", f"PREFIX={folder}", check=False, MAIL_CONFIG=str(tmp_path))
+    assert "that is mailbox_command in main.cf: mail would bounce" in refused.stdout
+    assert command.exists()
+    (tmp_path / "main.cf").write_text("mailbox_command = procmail\n")
+    make("uninstall", f"PREFIX={folder}", MAIL_CONFIG=str(tmp_path))
+    assert not command.exists()
+
+
 def test_a_path_with_blanks_and_longer_than_a_first_line_can_be_installed_to(folder):
     prefix = folder / "with a blank" / ("x" * 200)
     make("install", f"PREFIX={prefix}")
