@@ -5,7 +5,7 @@ import pytest
 from pf_spamfilt.admin.account import Account
 from pf_spamfilt.admin.checks import delivery
 from pf_spamfilt.admin.checks.findings import ERROR, OK, WARNING
-from pf_spamfilt.admin.checks.instance import Instance
+from pf_spamfilt.admin.checks.instance import Instance, services
 from pf_spamfilt.admin.site import Transport
 
 TRANSPORT = Transport("spamcheck", "10", {}, ["/usr/local/bin/pf-spamfilt"])
@@ -50,6 +50,12 @@ def test_other_commands_are_not_the_filter(value):
 )
 def test_filter_is_found_in_the_command(value, argv):
     assert delivery.hook(with_command(value)).argv == argv
+
+
+def test_filter_is_found_in_the_command_of_a_service():
+    (local,) = services("local unix - n n - - local", "local/unix/mailbox_command = /a/pf-spamfilt --pipe-to x")
+    hook = delivery.hook(with_command("")._replace(services=[local]))
+    assert (hook.where, hook.argv[1:]) == ("/etc/postfix/master.cf: local/unix: mailbox_command", ["--pipe-to", "x"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pf_spamfilt.admin.site import NAME, named_settings
 # Where local(8) looks for commands.
 _PATH = "/usr/bin:/bin"
 _PIPE_TO = "--pipe-to"
+_PARAMETER = "mailbox_command"
 
 
 class Hook(NamedTuple):
@@ -32,14 +33,22 @@ class Hook(NamedTuple):
 
 
 def hook(instance: Instance) -> Hook | None:
-    """Return the filter in mailbox_command, if it is there."""
-    value = instance.main.get("mailbox_command", "")
+    """Return the filter in mailbox_command, main.cf's or that of a service, if it is there."""
+    values = {f"{instance.main_cf}: {_PARAMETER}": instance.main.get(_PARAMETER, "")}
+    for service in instance.running("local"):
+        values[f"{instance.master_cf}: {service.key}: {_PARAMETER}"] = service.overrides.get(_PARAMETER, "")
+    hooks = (Hook(where, argv) for where, value in values.items() if (argv := _argv(value)))
+    return next(hooks, None)
+
+
+def _argv(value: str) -> list[str]:
+    """Return the command line of the filter in a command, from its name on; empty if there is none."""
     try:
         words = shlex.split(value)
     except ValueError:  # a quote that nothing ends
         words = value.split()
-    start = next((place for place, word in enumerate(words) if Path(word).name == NAME), None)
-    return None if start is None else Hook(f"{instance.main_cf}: mailbox_command", words[start:])
+    start = next((place for place, word in enumerate(words) if Path(word).name == NAME), len(words))
+    return words[start:]
 
 
 def look(found: Hook, instance: Instance) -> Iterator[Finding]:
@@ -48,7 +57,7 @@ def look(found: Hook, instance: Instance) -> Iterator[Finding]:
     yield from wrong or [ok("delivery", f"{found.where}: runs the filter as it should")]
     for transport in instance.transports[:1]:
         text = f"{found.where} runs the filter, and the transport {transport.service} does: local mail is scanned twice"
-        remedy = "Run: postconf -X mailbox_command && postfix reload, or: pf-spamfilt-admin setup --remove --apply"
+        remedy = "Take mailbox_command out and run postfix reload, or run: pf-spamfilt-admin setup --remove --apply"
         yield warning("delivery-twice", text, remedy)
 
 
