@@ -41,6 +41,7 @@ demo: packages ## send mail through a private Postfix and spamd, and show what c
 
 .PHONY: packages
 packages:
+	@command -v python3 >/dev/null || lab/packages.sh python3
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: Debian 12, Ubuntu 24.04 or later")'
 	@lab/packages.sh $(DEBS) python3-venv
 

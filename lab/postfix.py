@@ -33,7 +33,7 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 smtpd_peername_lookup = no
-disable_dns_lookups = yes
+smtp_dns_support_level = disabled
 
 # Every recipient of every domain is in one maildir; nothing is local, nothing leaves.
 mydestination =
