@@ -13,7 +13,7 @@ import time
 
 from pf_spamfilt import filter, process, report, trace
 from pf_spamfilt.envelope import NULL_SENDER, for_sendmail, without_brackets
-from pf_spamfilt.exits import SYSEXITS, Deferred, Rejected, UsageError, enhanced_code, system_error
+from pf_spamfilt.exits import SYSEXITS, Deferred, Rejected, SettingsError, UsageError, enhanced_code, system_error
 from pf_spamfilt.reinject import Reinjection
 
 TYPE_CHECKING = False
@@ -92,6 +92,13 @@ class ToStdout(Hook):
         if len(words) == 1:
             raise self.usage()
         return words or self.from_environment()
+
+    def check(self, running: "Filter") -> None:
+        """Refuse the one pipe for both outputs that Postfix gives a command: it logs what it reads there."""
+        out, words = posix.fstat(1), posix.fstat(2)
+        if stat.S_ISFIFO(out.st_mode) and (out.st_dev, out.st_ino) == (words.st_dev, words.st_ino):
+            raise SettingsError(f"{self.name} delivers nothing if Postfix itself reads it: use {ToCommand.name}")
+        super().check(running)
 
     def deliver(self, disposal: "Disposal", message: "Message", recipients: list[bytes]) -> None:  # noqa: ARG002
         """Write the message to stdout. Raises Deferred; then nothing of it is left in a file."""

@@ -11,7 +11,7 @@ import pytest
 from proving import MESSAGES, Host, scoring
 
 from lab import setups
-from lab.local_users import DOMAIN, User, messages
+from lab.local_users import DOMAIN, INSTALLED, User, messages
 from lab.setups import Way
 
 
@@ -21,11 +21,23 @@ def two_procmailrcs(user: User) -> None:
     user.write(".second", "# nothing\n")
 
 
+def forward_to_stdout(user: User) -> None:
+    """As the example, but with the other form."""
+    user.example("forward", ".forward")
+    file = user.home / ".forward"
+    user.write(".forward", file.read_text().replace("--pipe-to /usr/bin/procmail -t", "--stdout"))
+
+
 WAYS = {
     **setups.WAYS,
     "procmail with the procmailrc, and another after it": Way(
         f"{setups.PROCMAIL} .procmailrc .second", two_procmailrcs
     ),
+}
+MISTAKES = {
+    "--stdout for mailbox_command": Way(f"mailbox_command = {INSTALLED} --stdout"),
+    "--stdout for mailbox_command, by a shell": Way(f'mailbox_command = {INSTALLED} --stdout "$SENDER" "$RECIPIENT"'),
+    "--stdout in the forward": Way("", forward_to_stdout),
 }
 
 
@@ -75,7 +87,7 @@ def spam(user: User) -> list[bytes]:
 @pytest.fixture(scope="module", params=WAYS)
 def running(request: pytest.FixtureRequest, module_mailhost: Host) -> Iterator[Site]:
     """The mail host, delivering in one of the ways."""
-    way = WAYS[request.param]
+    way = (WAYS | MISTAKES)[request.param]
     with setups.local_delivery(module_mailhost, way, "jane", "sam") as users:
         yield Site(module_mailhost, users, way)
 
@@ -190,6 +202,14 @@ def test_mail_waits_while_there_is_no_room_for_it(site: Site) -> None:
     site.jane.write(".procmailrc", "DEFAULT=/dev/full\nORGMAIL=/dev/full\n")
     line = site.outcome(site.send("clean"), "deferred")
     assert "procmail exited with status 75" in line
+
+
+@pytest.mark.parametrize("running", MISTAKES, indirect=True)
+def test_mail_waits_if_nobody_would_deliver_it(site: Site) -> None:
+    """Postfix logs what a command writes, and takes status 0 for a delivery."""
+    line = site.outcome(site.send("clean"), "deferred")
+    assert "dsn=4.3.5, status=deferred (--stdout delivers nothing" in line
+    assert inbox(site.jane) == []
 
 
 def test_every_setting_of_the_example_is_tried() -> None:

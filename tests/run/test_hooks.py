@@ -106,6 +106,19 @@ def test_the_whole_message_is_on_stdout_and_nothing_else(run):
     assert (done.status, done.stdout, done.stderr) == (0, marked(), "")
 
 
+def test_what_postfix_would_log_instead_of_delivering_is_a_deferral(command, site):
+    """One pipe is stdout and stderr: local(8) logs what it reads there, and takes status 0 for a delivery."""
+    done = subprocess.run(
+        [command, "--stdout"],
+        input=MESSAGE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)},
+    )
+    assert done.returncode == 75
+    assert done.stdout == b"4.3.5 --stdout delivers nothing if Postfix itself reads it: use --pipe-to\n"
+
+
 def test_the_mbox_line_stays_on_top(run):
     assert run("--stdout").stdout.startswith(b"From jane@example.com  Mon Nov 23 05:15:16 2026\nX-Spam-Flag: YES\n")
 

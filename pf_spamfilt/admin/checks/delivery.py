@@ -66,10 +66,8 @@ def about_form(found: Hook) -> Iterator[Finding]:
     first = found.form[:1]
     if first == [_PIPE_TO]:
         return
-    lost = first == ["--stdout"]
-    what = "--stdout delivers nothing: all local mail is lost" if lost else "without --pipe-to no mail is delivered"
     remedy = f"Write mailbox_command = {found.argv[0]} --pipe-to COMMAND there, then run: postfix reload"
-    yield error("delivery-form", f"{found.where}: {what}", remedy)
+    yield error("delivery-form", f"{found.where}: without --pipe-to nothing is delivered: all local mail waits", remedy)
 
 
 def about_programs(found: Hook) -> Iterator[Finding]:
