@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
 
     Only what comes first can be an option, and what has an `@` never is: a sender must not choose our options.
     """
-    config, arguments = _take_config(arguments)
+    config, arguments = take_config(arguments)
     first = arguments[0] if arguments else ""
     if first in ("--stdout", "--pipe-to"):
         from pf_spamfilt import hooks
@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
     return filter.run(reinject.Reinjection(arguments[1:] if first == "--" else arguments), config)
 
 
-def _take_config(arguments: list[str]) -> tuple[str, list[str]]:
+def take_config(arguments: list[str]) -> tuple[str, list[str]]:
     """Take a leading `--config FILE` off, so that a transport of its own can have it at no cost."""
     if len(arguments) > 1 and arguments[0] == "--config":
         return arguments[1], arguments[2:]

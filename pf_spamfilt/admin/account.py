@@ -4,19 +4,25 @@ import grp
 import os
 import posix
 import pwd
-from typing import NamedTuple
-
-from pf_spamfilt.admin.site import Transport
+from typing import NamedTuple, Protocol
 
 # What pipe(8) gives a command, beside MAIL_CONFIG.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
-# Local delivery runs the filter as the recipient: what everybody can reach, this account can.
-ANYBODY = "nobody"
 # What makes an account that owns nothing and can do nothing; its name comes after it.
 USERADD = (
     *("useradd", "--system", "--user-group", "--no-create-home"),
     *("--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"),
 )
+
+
+class Runner(Protocol):
+    """Whatever starts the filter, as this account, and in this group, if not the account's own."""
+
+    @property
+    def user(self) -> str: ...  # noqa: D102
+
+    @property
+    def group(self) -> str: ...  # noqa: D102
 
 
 class Account(NamedTuple):
@@ -34,31 +40,26 @@ class World(NamedTuple):
     directory: str
 
 
-def account_of(transport: Transport) -> Account:
+def account_of(runner: Runner) -> Account:
     """Return user and group of `user=`. Raises KeyError with what there is not, and the command that makes it."""
     try:
-        user = pwd.getpwnam(transport.user)
+        user = pwd.getpwnam(runner.user)
     except KeyError:
-        raise KeyError(f"there is no account {transport.user}", " ".join([*USERADD, transport.user])) from None
+        raise KeyError(f"there is no account {runner.user}", " ".join([*USERADD, runner.user])) from None
     try:
-        return Account(user.pw_uid, grp.getgrnam(transport.group).gr_gid if transport.group else user.pw_gid)
+        return Account(user.pw_uid, grp.getgrnam(runner.group).gr_gid if runner.group else user.pw_gid)
     except KeyError:
-        raise KeyError(f"there is no group {transport.group}", f"groupadd --system {transport.group}") from None
+        raise KeyError(f"there is no group {runner.group}", f"groupadd --system {runner.group}") from None
 
 
-def usable(transport: Transport | None) -> Account | None:
-    """Return the transport's account if this process can become it: root can, where the account exists."""
-    if transport is None or os.geteuid():
+def usable(runner: Runner | None) -> Account | None:
+    """Return the filter's account if this process can become it: root can, where the account exists."""
+    if runner is None or os.geteuid():
         return None
     try:
-        return account_of(transport)
+        return account_of(runner)
     except KeyError:
         return None
-
-
-def ordinary() -> Account | None:
-    """Return the account ANYBODY if this process can become it."""
-    return usable(Transport("", "", {"user": ANYBODY}, []))
 
 
 def own_name() -> str:

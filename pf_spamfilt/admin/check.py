@@ -32,7 +32,7 @@ from pf_spamfilt.admin.checks.instance import Instance
 from pf_spamfilt.admin.checks.settings_file import Said
 from pf_spamfilt.admin.checks.steps import Step, findings
 from pf_spamfilt.admin.output import as_json, counted, progress
-from pf_spamfilt.admin.site import Site, Transport, named_settings
+from pf_spamfilt.admin.site import Site, Transport
 from pf_spamfilt.exits import SettingsError
 
 EPILOG = """\b
@@ -95,6 +95,11 @@ class Filter(NamedTuple):
     required: bool
     chosen: settings.Settings | None
 
+    @property
+    def runner(self) -> Transport | Hook | None:
+        """What runs it."""
+        return self.transport or self.hook
+
 
 def look(site: Site) -> Iterator[Finding]:
     """Yield everything that is found."""
@@ -131,7 +136,7 @@ def _filters(site: Site, hook: Hook | None) -> Iterator[Filter]:
             if used_by or not hook:
                 yield Filter(used_by, None, source, required, _settings(source, required))
         if hook:
-            source, required = site.reads(named_settings(hook.argv))
+            source, required = site.reads(hook.settings_file)
             yield Filter(None, hook, source, required, _settings(source, required))
     except click.ClickException:  # no such directory, which is told
         return
@@ -176,8 +181,8 @@ def _about_parameters(site: Site) -> Iterator[Finding]:
 
 def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[Finding]:
     """Yield what is found as the account that this filter runs as."""
-    found = account.ordinary() if runs.hook else account.usable(runs.transport)
-    me = account.own_name() if not found else runs.transport.user if runs.transport else account.ANYBODY
+    found = account.usable(runs.runner)
+    me = runs.runner.user if runs.runner and found else account.own_name()
     if os.geteuid():
         text = f"this is {me}: what the filter's account can reach was not tried, but what {me} can"
         yield warning("not-root", text, "Run it as root")
@@ -198,8 +203,7 @@ def _has(site: Site, table: str, key: str) -> bool:
 
 
 def _steps_for_postfix(site: Site, postfix: Instance | None, runs: Filter, me: str) -> Iterator[Step]:
-    runner = runs.transport or runs.hook
-    path = runner.argv[0] if runner else site.command
+    path = runs.runner.argv[0] if runs.runner else site.command
     yield partial(reach.about_filter, path, __version__, me)
     if postfix:
         postdrop = f"{postfix.main.get('command_directory', '')}/postdrop"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import click
 
 from pf_spamfilt import settings
+from pf_spamfilt.door import take_config
 
 NAME = "pf-spamfilt"
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -37,15 +38,7 @@ class Transport(NamedTuple):
     @property
     def settings_file(self) -> str:
         """What `--config` names on the filter's command line; empty: the instance's own."""
-        return named_settings(self.argv)
-
-
-def named_settings(argv: list[str]) -> str:
-    """Return what `--config` names on a command line of the filter; empty: nothing."""
-    first, *rest = argv[1:] or [""]
-    if first == "--config":
-        return "".join(rest[:1])
-    return first.removeprefix("--config=") if first.startswith("--config=") else ""
+        return take_config(self.argv[1:])[0]
 
 
 class Site:
@@ -74,7 +67,17 @@ class Site:
             named = [each.settings_file for each in self.transports if each.settings_file]
         except click.ClickException:  # no Postfix here, or one that is not configured: then nothing is named
             named = []
-        return named[0] if named else f"{self.directory}/{settings.FILE_NAME}"
+        return named[0] if named else self.own_settings_file
+
+    @property
+    def own_settings_file(self) -> str:
+        """The settings file of a filter that is told none. Raises ClickException if there is no such directory."""
+        return f"{self.directory}/{settings.FILE_NAME}"
+
+    @property
+    def config_option(self) -> list[str]:
+        """What a command line needs for these settings; nothing for the instance's own."""
+        return ["--config", self.settings_file] if self.settings_file != self.own_settings_file else []
 
     def filters(self) -> list[tuple[Transport | None, str, bool]]:
         """Return each transport with the settings file that its filter reads, and whether that is named and must exist.
@@ -92,7 +95,7 @@ class Site:
         What our own command line names holds for all. Raises ClickException as filters() does.
         """
         named = self._config or named
-        return os.path.abspath(named) if named else f"{self.directory}/{settings.FILE_NAME}", bool(named)
+        return os.path.abspath(named) if named else self.own_settings_file, bool(named)
 
     @functools.cached_property
     def command(self) -> str:
@@ -102,8 +105,7 @@ class Site:
 
     def settings(self) -> settings.Settings:
         """Return the settings. Raises SettingsError."""
-        named = bool(self._config) or self.settings_file != f"{self.directory}/{settings.FILE_NAME}"
-        return settings.load(self.settings_file, required=named)
+        return settings.load(self.settings_file, required=bool(self._config or self.config_option))
 
     def run(self, *words: str) -> str:
         """Run one of Postfix's commands for this instance, and return what it printed.
@@ -137,7 +139,7 @@ class Site:
         """The entry whose filter reads these settings, or else the first; None where there is none, or no Postfix."""
         try:
             found = self.transports
-            own = f"{self.directory}/{settings.FILE_NAME}"
+            own = self.own_settings_file
         except click.ClickException:
             return None
         matching = [each for each in found if (each.settings_file or own) == self.settings_file]

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from pf_spamfilt import settings
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
 from pf_spamfilt.admin.checks.instance import Instance
-from pf_spamfilt.admin.site import NAME, named_settings
+from pf_spamfilt.admin.site import NAME
+from pf_spamfilt.door import take_config
 
 # Where local(8) looks for commands.
 _PATH = "/usr/bin:/bin"
@@ -18,18 +19,25 @@ _PARAMETER = "mailbox_command"
 
 
 class Hook(NamedTuple):
-    """The filter in mailbox_command: `where` that is, and its command line from its name on."""
+    """The filter in mailbox_command: `where` that is, and its command line from its name on.
+
+    It runs as each recipient: what everybody can reach, this `user` can.
+    """
 
     where: str
     argv: list[str]
+    user: str = "nobody"
+    group: str = ""
+
+    @property
+    def settings_file(self) -> str:
+        """What `--config` names; empty: the instance's own."""
+        return take_config(self.argv[1:])[0]
 
     @property
     def form(self) -> list[str]:
         """The command line without its name and `--config FILE`."""
-        words = self.argv[1:]
-        if not named_settings(self.argv):
-            return words
-        return words[2:] if words[0] == "--config" else words[1:]
+        return take_config(self.argv[1:])[1]
 
 
 def hook(instance: Instance) -> Hook | None:

@@ -7,6 +7,7 @@ from pf_spamfilt.admin.account import Account, account_of
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
 from pf_spamfilt.admin.checks.instance import Instance, Service, seconds
 from pf_spamfilt.admin.site import Site, Transport
+from pf_spamfilt.door import take_config
 
 SETUP = "Run: pf-spamfilt-admin setup"
 # What a flag does that a filter must not have, and whether mail is lost by it.
@@ -127,11 +128,7 @@ def about_null_sender(value: str | None, where: str) -> Iterator[Finding]:
 
 def about_command(argv: list[str], where: str) -> Iterator[Finding]:
     """Yield what is wrong with the arguments of `argv=`: `--config FILE`, `--`, sender, recipients, nothing else."""
-    words = argv[1:]
-    if words[:1] == ["--config"]:
-        words = words[2:]
-    elif words and words[0].startswith("--config="):
-        words = words[1:]
+    _, words = take_config(argv[1:])
     guarded = words[:1] == ["--"]
     if [_macro(word) for word in (words[1:] if guarded else words)] != ["sender", "recipient"]:
         text = f"{where}: argv={' '.join(argv)}: the filter takes sender and recipients, and nothing else"

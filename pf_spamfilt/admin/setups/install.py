@@ -151,8 +151,7 @@ def _transport_edit(
     site: Site, wishes: Wishes, ours: Transport | None, entries: Sequence[Entry], user: str
 ) -> list[Edit]:
     """Return the edit that makes the transport as in examples/master.cf, unless it is so."""
-    own = f"{site.directory}/{settings.FILE_NAME}"
-    config = ["--config", site.settings_file] if site.settings_file != own else []
+    config = site.config_option
     for path in (site.command, *config):
         if path.split() != [path]:
             raise click.ClickException(f'"{path}": a path on the filter\'s command line must have no blanks')
@@ -229,17 +228,21 @@ def _settings(site: Site, quarantine: str) -> list[Step]:
         what = "the defaults, and the quarantine" if quarantine else "the defaults"
         steps.append(step.write(f"Settings: {what}.", file, text))
     if steps or not os.path.exists(file + settings.COMPILED_SUFFIX) or site.settings().note:
-        named = ["--config", file] if file != f"{site.directory}/{settings.FILE_NAME}" else []
-        words = step.postfix(site, "pf-spamfilt-admin", *named, "compile")
+        words = step.postfix(site, "pf-spamfilt-admin", *site.config_option, "compile")
         steps.append(Step("" if steps else "Settings, parsed.", shlex.join(words), lambda: schema.compile_file(file)))
     return steps
+
+
+def has_files(path: str) -> bool:
+    """Tell whether there are files in a folder, or in those below it."""
+    return any(files for _, _, files in os.walk(path))
 
 
 def _refuse_to_leave(present: str | None, quarantine: str) -> None:
     """Raise ClickException if mail is kept in another store that these settings name."""
     store = str(tomllib.loads(present or "").get("policy", {}).get("quarantine", ""))
     path = store.partition(":")[2]
-    if store.startswith(FOLDERS) and path != quarantine.partition(":")[2] and any(f for _, _, f in os.walk(path)):
+    if store.startswith(FOLDERS) and path != quarantine.partition(":")[2] and has_files(path):
         raise click.ClickException(
             f"--quarantine {quarantine}: mail is kept in {store}, and no command would find it then: release or delete"
             " it first (pf-spamfilt-admin quarantine list)"

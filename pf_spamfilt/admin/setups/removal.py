@@ -162,4 +162,4 @@ def _is_of(user: pwd.struct_passwd, path: str) -> bool:
 
 def _is_empty(path: str) -> bool:
     """Tell whether a folder has nothing in it but folders."""
-    return os.path.isdir(path) and not any(files for _, _, files in os.walk(path))
+    return os.path.isdir(path) and not install.has_files(path)
