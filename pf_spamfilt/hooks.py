@@ -160,10 +160,8 @@ class ToCommand(Hook):
         if ended.status == 0:
             return
         text = f"{report.printable(argv[0])} {report.ending(ended.status)}{report.quote(ended.said)}"
-        code = known = SYSEXITS.get(ended.status, Deferred.code)
-        said = enhanced_code(ended.said)
-        if said[:1] in ("4", known[:1]):
-            code = said
+        known, said = SYSEXITS.get(ended.status, Deferred.code), enhanced_code(ended.said)
+        code = said if said[:1] in ("4", known[:1]) else known
         failure = (Deferred if code.startswith("4") else Rejected)(text, code)
         if ended.status in SYSEXITS and code[:1] == known[:1]:
             failure.status = ended.status

@@ -3,7 +3,8 @@
 import datetime
 from typing import Any
 
-from pf_spamfilt.admin.reports.tally import ACTIONS, DEFERRED, HAM, HIGHEST, LOWEST, SPAM, VERDICTS, Tally, Top
+from pf_spamfilt.admin.reports.lines import ACTIONS, DEFERRED
+from pf_spamfilt.admin.reports.tally import HAM, HIGHEST, LOWEST, SPAM, VERDICTS, Tally, Top
 from pf_spamfilt.report import printable
 
 # Days without a message are told, too, unless a wrong clock makes these too many.

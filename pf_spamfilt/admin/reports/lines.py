@@ -9,6 +9,10 @@ import datetime
 import re
 from typing import NamedTuple
 
+from pf_spamfilt import report
+
+DEFERRED, REJECTED = b"deferred", b"rejected"
+ACTIONS = *(action.encode() for action in report.ACTIONS), REJECTED, DEFERRED
 # What every line of ours holds, and few others do.
 MARK = b"pf-spamfilt["
 _ISO = rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d):(\d\d)(?:[.,]\d+)?(Z|[+-]\d\d:?\d\d|)"
@@ -18,7 +22,7 @@ _IDENT = rb" (?:[^ ]*[^ :] )?pf-spamfilt\[(\d+)\]: "
 _KEYS = (
     rb"(\w+): from=<([^>]*)>, to=((?:<[^>]*>(?:,<[^>]*>)*(?:,\(\+\d{1,9} more\))?)?), size=\d+, user=[^,]*,"
     rb" score=([^ ]*), required=[^ ]*, verdict=(spam|ham|unscanned),(?: list=(welcome|block|both),)?"
-    rb" action=(reinjected|written|piped|quarantined|discarded|bounced|deferred|rejected),"
+    rb" action=(" + b"|".join(ACTIONS) + rb"),"
     rb"(?: quarantine=(<[^>]*>)[^,]*,)?"
     rb" scan=(\d{1,9}\.\d\d), total=(\d{1,9}\.\d\d), (?:tests=([^ \r]*)|reason=(.*))"
 )

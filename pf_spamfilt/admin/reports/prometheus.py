@@ -6,7 +6,8 @@ place, as logrotate(8) has it, or of a fixed beginning.
 
 from collections.abc import Iterable, Iterator
 
-from pf_spamfilt.admin.reports.tally import ACTIONS, VERDICTS, Seconds, Tally
+from pf_spamfilt.admin.reports.lines import ACTIONS
+from pf_spamfilt.admin.reports.tally import VERDICTS, Seconds, Tally
 
 PREFIX = "pf_spamfilt"
 # Upper ends, in seconds: from a scan without network tests to the longest that Postfix waits.

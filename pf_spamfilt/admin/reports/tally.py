@@ -11,12 +11,9 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pf_spamfilt import report
-from pf_spamfilt.admin.reports.lines import Line
+from pf_spamfilt.admin.reports.lines import DEFERRED, Line
 
 SPAM, HAM, UNSCANNED = VERDICTS = b"spam", b"ham", b"unscanned"
-DEFERRED, REJECTED = b"deferred", b"rejected"
-ACTIONS = *(action.encode() for action in report.ACTIONS), REJECTED, DEFERRED
 BLOCKED = (b"block", b"both")
 PERCENTILES = (50, 90, 95, 99)
 # Scores are counted in steps of one; what lies outside of these, together.
