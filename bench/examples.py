@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.report import Section, compared, rotated
-from bench.scene import RECIPIENT, SENDER, Scene, stock_rules
+from bench.scene import RECIPIENT, Scene, stock_rules
+from bench.throughput import check, send
 from lab import setups
 from lab.local_users import empty, messages
 from lab.tools import LabError, run, wait_until
@@ -85,36 +86,17 @@ def _turn(scene: Scene, name: str, running: Running, count: int) -> float:
         raise LabError(f"{name}: {found} of {wanted} copies arrived\n{scene.host.postfix.log_tail()}")
     seconds = time.monotonic() - started
     scene.host.postfix.wait_idle(PATIENCE)
-    _check(scene, name, running, wanted)
+    check(name, _arrived(running), scene.message, wanted, filtered=running.filtered)
     for folder in running.folders:
         empty(folder)
     return count / seconds
 
 
-def _check(scene: Scene, name: str, running: Running, wanted: int) -> None:
-    """See that so many copies are there, scanned if there is a filter, and whole but for empty lines at the end."""
-    sent = scene.message.read_bytes().partition(b"\n\n")[2].rstrip()
-    copies = _arrived(running)
-    if len(copies) != wanted:
-        raise LabError(f"{name}: {len(copies)} copies instead of {wanted}")
-    for copy in copies:
-        head, _, body = copy.partition(b"\n\n")
-        if (b"\nX-Spam-Status: " in head) != running.filtered or body.rstrip() != sent:
-            shown = head.decode(errors="replace")
-            raise LabError(f"{name}: a copy was not scanned as it should, or is not whole:\n{shown}")
-
-
 def _send(running: Running, message: Path, count: int) -> None:
     """Give each port its share of the messages, at the same time."""
-
-    def send(port: int) -> str:
-        return run([
-            "smtp-source", "-s", "4", "-m", str(count // len(running.ports)), "-M", "client.example", "-f", SENDER,
-            *running.recipients, "-F", message, f"127.0.0.1:{port}",
-        ])  # fmt: skip
-
+    share = count // len(running.ports)
     with ThreadPoolExecutor(len(running.ports)) as threads:
-        list(threads.map(send, running.ports))
+        list(threads.map(lambda port: send(port, message, share, running.recipients), running.ports))
 
 
 def _arrived(running: Running) -> list[bytes]:

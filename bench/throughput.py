@@ -9,7 +9,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from bench import amavis
 from bench.meter import machine_seconds
 from bench.report import Budget, Row, Section, compared, rotated
 from bench.scene import RECIPIENT, SENDER, SENDMAIL, SPAMC, Scene
+from lab.local_users import messages
 from lab.tools import LabError, free_port, run, wait_until
 
 OURS, SCRIPT, SPAMC_E, AMAVIS = "pf-spamfilt", "the shell script", "spamc -e sendmail", "amavisd-new"
@@ -100,27 +101,28 @@ def turn(scene: Scene, name: str, lane: Lane, count: int) -> None:
     lane.machine_cpu.append((machine_seconds() - machine) / count)
     lane.lab_cpu.append((scene.group.seconds() - lab) / count)
     lane.rates.append(count / seconds)
-    _check(scene, name, count)
+    check(name, messages(new.parent), scene.message, count)
     mailbox.clear()
 
 
-def send(port: int, message: Path, count: int) -> None:
-    """Give Postfix so many copies of the message, over a few connections at a time."""
+def send(port: int, message: Path, count: int, recipients: Sequence[str] = ("-t", RECIPIENT)) -> None:
+    """Give Postfix so many copies of the message, over a few connections at a time; `recipients`: smtp-source(1)'s."""
     run([
-        "smtp-source", "-s", "4", "-m", str(count), "-M", "client.example", "-f", SENDER, "-t", RECIPIENT,
+        "smtp-source", "-s", "4", "-m", str(count), "-M", "client.example", "-f", SENDER, *recipients,
         "-F", message, f"127.0.0.1:{port}",
     ])  # fmt: skip
 
 
-def _check(scene: Scene, name: str, count: int) -> None:
-    """Each message must have been scanned, and be whole but for the empty line that smtp-source adds to it."""
-    body = scene.message.read_bytes().partition(b"\n\n")[2].rstrip()
-    copies = scene.host.mailbox.copies()
+def check(name: str, copies: Sequence[bytes], message: Path, count: int, *, filtered: bool = True) -> None:
+    """See that so many are there, scanned if there is a filter, whole but for empty lines (smtp-source adds one)."""
+    sent = message.read_bytes().partition(b"\n\n")[2].rstrip()
     if len(copies) != count:
-        raise LabError(f"{name}: {len(copies)} copies of {count} messages were delivered")
+        raise LabError(f"{name}: {len(copies)} copies instead of {count}")
     for copy in copies:
-        if copy.header("X-Spam-Status") is None or copy.body.rstrip() != body:
-            raise LabError(f"{name}: a message was delivered without a scan, or not whole:\n{copy.head.decode()}")
+        head, _, body = copy.partition(b"\n\n")
+        if (b"\nX-Spam-Status: " in head) != filtered or body.rstrip() != sent:
+            shown = head.decode(errors="replace")
+            raise LabError(f"{name}: a copy was not scanned as it should, or is not whole:\n{shown}")
 
 
 def _section(scene: Scene, lanes: dict[str, Lane]) -> Section:
