@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from lab.tools import LabError, free_port, wait_until
+from lab.tools import Entered, LabError, free_port, wait_until
 
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
@@ -26,23 +26,12 @@ OPTIONS = (
 _PATIENCE = 60
 
 
-class Browser:
+class Browser(Entered):
     """A browser; entering starts it, leaving ends it."""
 
     def __init__(self) -> None:
-        self._clean_up = contextlib.ExitStack()
+        super().__init__()
         self._session = ""
-
-    def __enter__(self) -> "Browser":
-        try:
-            self._start()
-        except BaseException:
-            self._clean_up.close()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._clean_up.close()
 
     def open(self, file: Path, *, width: int = 1200, dark: bool = False) -> None:
         """Show a file as a page so many pixels wide; its log begins anew."""
@@ -83,7 +72,7 @@ class Browser:
     def _logs(self, kind: str) -> Any:
         return self._ask("se/log", {"type": kind})
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         program = shutil.which("chromedriver")
         if not program:
             raise LabError("chromedriver is not here: install chromium-driver")

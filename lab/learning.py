@@ -8,7 +8,6 @@ spamc finds this spamd. spamd runs with the options that the example has for /et
 service. Failures are LabErrors.
 """
 
-import contextlib
 import random
 import re
 import shlex
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from lab import namespace
 from lab.spamd import Spamd, score_rules
-from lab.tools import PROJECT, LabError, run
+from lab.tools import PROJECT, Entered, LabError, run
 
 EXAMPLES = PROJECT / "examples"
 ACCOUNT = "debian-spamd"
@@ -59,7 +58,7 @@ Content-Type: text/plain; charset=us-ascii
 """
 
 
-class Learning(Spamd):
+class Learning(Spamd, Entered):
     """The spamd of one of examples/learning's folders, with these options after the example's.
 
     One that is not entered, only started and stopped, runs on files and databases of the one that is.
@@ -69,25 +68,17 @@ class Learning(Spamd):
         self._example = EXAMPLES / "learning" / arrangement
         self._place = Path(tempfile.mkdtemp(prefix=f"learning-{arrangement}-", dir=lab))
         self._place.chmod(0o755)
-        self._covers = contextlib.ExitStack()
-        super().__init__(self._place)
+        Entered.__init__(self)
+        Spamd.__init__(self, self._place)
         self._options = list(options)
 
-    def __enter__(self) -> "Learning":
-        try:
-            for name, target in (("etc", "/etc/spamassassin"), ("state", str(STATE))):
-                namespace.bind(self._place / name, target)
-                self._covers.callback(namespace.uncover, target)
-            self.start()
-        except BaseException:
-            self._covers.close()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-        self._covers.close()
-        shutil.rmtree(self._place)
+    def _begin(self) -> None:
+        self._clean_up.callback(shutil.rmtree, self._place)
+        for name, target in (("etc", "/etc/spamassassin"), ("state", str(STATE))):
+            namespace.bind(self._place / name, target)
+            self._clean_up.callback(namespace.uncover, target)
+        self._clean_up.callback(self.stop)
+        self.start()
 
     def configure(self, local_cf: str = "") -> None:
         """Put the example's files, and the lab's, into what becomes /etc/spamassassin."""

@@ -24,7 +24,7 @@ from lab.mailbox import Mailbox
 from lab.postfix import Postfix
 from lab.spamd import Spamd
 from lab.syslog import Syslog
-from lab.tools import ENVIRONMENT, LabError, install
+from lab.tools import ENVIRONMENT, Entered, LabError, install
 
 # Waits for a line, or for the end of the process that holds the pipe's other end; $1 is the lab's directory.
 WATCHER = """
@@ -36,7 +36,7 @@ rm -rf -- "$1"
 """
 
 
-class MailHost:
+class MailHost(Entered):
     """One mail host; its parts are the attributes postfix, spamd, mailbox and syslog, its filter is command.
 
     Without a command, the project is installed into the lab and that command is used. main, master and
@@ -54,25 +54,17 @@ class MailHost:
         local_cf: str = "",
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
+        super().__init__()
         self.command = command or ""
         self._options = (children, main, master, local_cf)
         self._progress = progress
-        self._clean_up = contextlib.ExitStack()
         self.number = 0
 
-    def __enter__(self) -> "MailHost":
-        try:
-            self._prepare()
-            self._progress("starting a private spamd and a private Postfix")
-            self._make_servers()
-            self.start()
-        except BaseException:
-            self._clean_up.close()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._clean_up.close()
+    def _begin(self) -> None:
+        self._prepare()
+        self._progress("starting a private spamd and a private Postfix")
+        self._make_servers()
+        self.start()
 
     def start(self) -> None:
         """Start spamd and Postfix; what runs already goes on."""

@@ -1,15 +1,17 @@
-"""What the parts of the lab share: its error, running commands, waiting, free ports.
+"""What the parts of the lab share: its error, what is entered and left, running commands, waiting, free ports.
 
 Commands but `make install` get a small fixed environment, never the caller's: a MAIL_CONFIG or LANG set there must not
 reach them. Failures are raised as LabError, with the command's own words.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
@@ -17,6 +19,27 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 class LabError(Exception):
     """The lab cannot do what was asked; the text says why and, where there is one, the remedy."""
+
+
+class Entered:
+    """What begins when it is entered; when it is left, or cannot begin, what was given to `_clean_up` is called."""
+
+    def __init__(self) -> None:
+        self._clean_up = contextlib.ExitStack()
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            self._clean_up.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._clean_up.close()
 
 
 def run(command: Sequence[str | Path], cwd: Path | str = "/", timeout: float = 120) -> str:

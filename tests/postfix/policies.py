@@ -15,7 +15,7 @@ from proving import Host, moved
 from lab.accounts import FILTER_ACCOUNT
 from lab.postgres import Postgres
 from lab.slapd import Slapd
-from lab.tools import PROJECT, run
+from lab.tools import PROJECT, Entered, run
 
 PLACE = "/etc/postfix/spam-policy"
 EXAMPLES = PROJECT / "examples" / "policy"
@@ -64,25 +64,14 @@ BLOCK = {
 }
 
 
-class Policies:
+class Policies(Entered):
     """The example's tables in one mail host; entering starts their servers, install() makes the files as new."""
 
     def __init__(self, host: Host) -> None:
+        super().__init__()
         self.directory = host.postfix.configuration / "spam-policy"
         self.database = Postgres(host.directory)
         self.ldap = Slapd(host.directory)
-        self._clean_up = contextlib.ExitStack()
-
-    def __enter__(self) -> "Policies":
-        try:
-            self._start()
-        except BaseException:
-            self._clean_up.close()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._clean_up.close()
 
     def install(self) -> None:
         """Put the files there and make what is made from them, as README.md in the examples says."""
@@ -95,7 +84,7 @@ class Policies:
         for file in self.directory.glob("*/*.cf"):
             self._adapt(file)
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         for server in (self.database, self.ldap):
             self._clean_up.callback(server.stop)
             server.start()
