@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from lab.mailbox import Copy
 from lab.mailhost import MailHost, stop_on_signals
-from lab.tools import PROJECT, LabError, wait_until
+from lab.tools import PROJECT, LabError
 
 WIDTH = 100
 ARRIVAL = 20  # seconds in which a message must be in the mailbox
@@ -106,13 +106,10 @@ def arrived(host: MailHost, recipients: list[str]) -> list[Copy]:
 
 def filter_log(host: MailHost, queue_id: str, count: int) -> list[str]:
     """Return Postfix's log lines of giving this message to the filter, one for each recipient."""
-
-    def lines() -> list[str]:
-        return host.postfix.log_lines(queue_id, "relay=spamcheck", "status=sent (delivered via spamcheck service")
-
-    if not wait_until(lambda: len(lines()) >= count, ARRIVAL):
+    lines = host.postfix.log_lines(queue_id, "relay=spamcheck", "status=sent (delivered via spamcheck service")
+    if len(lines) < count:
         raise LabError(f"Postfix's log does not show the filter\n{host.postfix.log_tail()}")
-    return lines()
+    return lines
 
 
 def show_copy(screen: Screen, copy: Copy) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab import logs
 from lab.tools import PROJECT, LabError, free_port, run, tail, wait_until
 
 EXAMPLE = PROJECT / "examples" / "master.cf"
@@ -152,15 +153,15 @@ class Postfix:
             raise LabError(f"still queued after {timeout} s: {self.queued()}\n{self.log_tail()}")
 
     def log_lines(self, *texts: str) -> list[str]:
-        """Return the mail log's lines that hold all of these texts; a queue id finds a message's life."""
-        log = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
-        return [line for line in log.splitlines() if all(text in line for text in texts)]
+        """Return the mail log's lines that hold all of these texts, none missing; a queue id finds a message's life."""
+        logs.catch_up(self.log_file, lambda mark: run(["postlog", *self._place, mark]))
+        return logs.matching(self.log_file, texts)
 
     def wait_log(self, *texts: str, timeout: float = 30) -> str:
         """Wait for a log line that holds all of these texts and return the first."""
-        if not wait_until(lambda: bool(self.log_lines(*texts)), timeout, pause=0.05):
+        if not wait_until(lambda: bool(logs.matching(self.log_file, texts)), timeout, pause=0.05):
             raise LabError(f"no log line with {texts} after {timeout} s\n{self.log_tail()}")
-        return self.log_lines(*texts)[0]
+        return logs.matching(self.log_file, texts)[0]
 
     def log_tail(self, lines: int = 30) -> str:
         """Return the end of the mail log."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lab import logs
 from lab.tools import ENVIRONMENT, LabError, wait_until
 
 DEV_LOG = "/dev/log"
@@ -45,12 +46,17 @@ class Syslog:
             self._collector.wait()
 
     def lines(self, *texts: str) -> list[str]:
-        """Return the lines that hold all of these texts."""
-        lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [line for line in lines if all(text in line for text in texts)]
+        """Return the lines that hold all of these texts, none missing."""
+        logs.catch_up(self.file, _log)
+        return logs.matching(self.file, texts)
 
     def wait_for(self, *texts: str, timeout: float = 10) -> str:
         """Wait for a line that holds all of these texts and return the first."""
-        if not wait_until(lambda: bool(self.lines(*texts)), timeout):
+        if not wait_until(lambda: bool(logs.matching(self.file, texts)), timeout):
             raise LabError(f"no syslog line with {texts} after {timeout:.0f} s, only {self.lines()[-5:]}")
-        return self.lines(*texts)[0]
+        return logs.matching(self.file, texts)[0]
+
+
+def _log(line: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(line.encode(), DEV_LOG)

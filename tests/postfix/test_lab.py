@@ -7,7 +7,7 @@ import pytest
 
 from lab import postfix
 from lab.mailhost import MailHost
-from lab.tools import LabError
+from lab.tools import LabError, run
 
 Message = Callable[[str], bytes]
 
@@ -64,6 +64,22 @@ def test_syslog_is_the_labs_own(mailhost: MailHost) -> None:
     """What the filter's account logs by syslog(3) is in the lab, and never in the host's log."""
     mailhost.as_filter(["logger", "-p", "mail.info", "-t", "somebody", "a line to find"])
     assert mailhost.syslog.wait_for("somebody", "a line to find").startswith("<22>")
+
+
+def test_no_line_that_was_logged_is_missing(mailhost: MailHost) -> None:
+    """The processes that write the two logs are behind those who log; who reads the lines does not notice."""
+    for number in range(30):
+        run(["postlog", f"postlog {number}."])
+        assert len(mailhost.postfix.log_lines(f"postlog {number}.")) == 1
+        run(["logger", f"logger {number}."])
+        assert len(mailhost.syslog.lines(f"logger {number}.")) == 1
+
+
+def test_what_is_logged_while_postfix_is_stopped_is_in_its_log(mailhost: MailHost) -> None:
+    """Nobody but postlogd(8) writes the log while it runs, and postlog(1) itself when it does not."""
+    mailhost.postfix.stop()
+    run(["postlog", "it stands still"])
+    assert len(mailhost.postfix.log_lines("it stands still")) == 1
 
 
 def test_filter_transport_can_be_exchanged(mailhost: MailHost, message: Message) -> None:
