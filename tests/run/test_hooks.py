@@ -119,6 +119,18 @@ def test_what_postfix_would_log_instead_of_delivering_is_a_deferral(command, sit
     assert done.stdout == b"4.3.5 --stdout delivers nothing if Postfix itself reads it: use --pipe-to\n"
 
 
+def test_what_a_person_sends_through_one_pipe_is_written(command, site):
+    """As in `... 2>&1 | less`: here nobody takes status 0 for a delivery."""
+    done = subprocess.run(
+        [command, "--config", site / "pf-spamfilt.toml", "--stdout"],
+        input=MESSAGE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert (done.returncode, done.stdout) == (0, marked())
+
+
 def test_the_mbox_line_stays_on_top(run):
     assert run("--stdout").stdout.startswith(b"From jane@example.com  Mon Nov 23 05:15:16 2026\nX-Spam-Flag: YES\n")
 
