@@ -9,7 +9,7 @@ DEBS = postfix spamd spamc
 # What builds the Debian package.
 DEB_DEBS = dpkg-dev debhelper dh-python pybuild-plugin-pyproject python3-all python3-hatchling
 # What only the tests need: the kinds of Postfix tables, and servers for them.
-TEST_DEBS = man-db postfix-lmdb postfix-pcre postfix-sqlite postfix-pgsql postfix-ldap sqlite3 postgresql slapd ldap-utils chromium chromium-driver systemd-journal-remote strace procmail maildrop $(DEB_DEBS) debootstrap iproute2 lintian
+TEST_DEBS = man-db postfix-lmdb postfix-pcre postfix-sqlite postfix-pgsql postfix-ldap sqlite3 postgresql slapd ldap-utils chromium chromium-driver systemd-journal-remote strace procmail maildrop dovecot-core dovecot-sieve $(DEB_DEBS) debootstrap iproute2 lintian
 
 .PHONY: help
 help: ## list the targets

@@ -15,16 +15,17 @@ from bench.examples import MESSAGES, PLAIN, Running, SetUp, compared_rates, plai
 from bench.report import Section
 from bench.scene import Scene
 from lab.local_users import DOMAIN, User
-from lab.setups import WAYS, local_delivery
+from lab.setups import SIEVE, WAYS, Way, local_delivery
 from lab.tools import LabError
 
 USERS = [f"{number + 1}user" for number in range(MESSAGES)]  # the names to which `smtp-source -N -t user@...` sends
+PACKAGES = {"procmail": "procmail", "maildrop": "maildrop", "dovecot-core": "dovecot", "dovecot-sieve": "sievec"}
 MAILDIR = "DEFAULT=$HOME/Maildir/\n"
 
 
 def measure(scene: Scene) -> Section:
     """Run the benchmark."""
-    missing = [program for program in ("procmail", "maildrop") if not shutil.which(program)]
+    missing = [name for name, program in PACKAGES.items() if not shutil.which(program)]
     if missing:
         raise LabError(f"local: run lab/packages.sh {' '.join(missing)}")
     rates = rates_of(scene, "local", SET_UPS)
@@ -35,8 +36,8 @@ def measure(scene: Scene) -> Section:
 
 
 @contextlib.contextmanager
-def _local(scene: Scene, way: str, *, maildir: bool = False, one: bool = False) -> Iterator[Running]:
-    with local_delivery(scene.host, WAYS[way], *USERS) as users:
+def _local(scene: Scene, way: Way, *, maildir: bool = False, one: bool = False) -> Iterator[Running]:
+    with local_delivery(scene.host, way, *USERS) as users:
         if maildir:
             for user in users.values():
                 _choose_maildir(user)
@@ -53,17 +54,19 @@ def _choose_maildir(user: User) -> None:
 
 def _folders(user: User) -> list[Path]:
     """Return where a message can be, whatever it is and whoever delivers it."""
-    return [user.inbox, user.home / "Maildir", user.home / "spam"]
+    return [user.inbox, user.home / "Maildir", user.home / "Maildir" / ".Junk", user.home / "spam"]
 
 
-_PROCMAILRC, _MAILFILTER = "procmail with the procmailrc", "maildrop with the mailfilter"
+_PROCMAILRC, _MAILFILTER = WAYS["procmail with the procmailrc"], WAYS["maildrop with the mailfilter"]
 SET_UPS: dict[str, SetUp] = {
     PLAIN: plain,
-    "--pipe-to procmail, Maildir": partial(_local, way="the filter, then procmail", maildir=True),
-    "--pipe-to maildrop, mbox": partial(_local, way="the filter, then maildrop"),
+    "--pipe-to procmail, Maildir": partial(_local, way=WAYS["the filter, then procmail"], maildir=True),
+    "--pipe-to maildrop, mbox": partial(_local, way=WAYS["the filter, then maildrop"]),
+    "--pipe-to dovecot-lda, Maildir": partial(_local, way=WAYS["the filter, then Dovecot"]),
     "procmailrc, Maildir": partial(_local, way=_PROCMAILRC, maildir=True),
     "mailfilter, mbox": partial(_local, way=_MAILFILTER),
-    "forward, Maildir": partial(_local, way="the forward", maildir=True),
+    "forward, Maildir": partial(_local, way=WAYS["the forward"], maildir=True),
+    "Dovecot's Sieve, Maildir": partial(_local, way=SIEVE),
     "procmailrc, one user's Maildir": partial(_local, way=_PROCMAILRC, maildir=True, one=True),
     "procmailrc, one user's mbox": partial(_local, way=_PROCMAILRC, one=True),
     "mailfilter, one user's mbox": partial(_local, way=_MAILFILTER, one=True),

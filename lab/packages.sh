@@ -4,8 +4,8 @@
 #   lab/packages.sh postfix spamd spamc
 #
 # Does nothing, and needs no network, when all are there. Never replaces a package, never starts a mail
-# system, and leaves none that starts at the next boot: a new Postfix has no configuration, a new spamd or slapd
-# is disabled, a new PostgreSQL has no database cluster.
+# system, and leaves none that starts at the next boot: a new Postfix has no configuration, a new spamd, slapd or
+# Dovecot is disabled, a new PostgreSQL has no database cluster.
 # On failure nothing is half done that apt-get has not said; status 1, and the last lines say what to do.
 
 set -eu
@@ -122,5 +122,6 @@ case "$missing " in *" postgresql "*) prepare_postgresql ;; esac
 install_all $packages
 case "$missing " in *" spamd "*) disable_service "$(package_of spamd)" ;; esac
 case "$missing " in *" slapd "*) disable_service slapd ;; esac
+case "$missing " in *" dovecot-core "*) disable_service dovecot ;; esac
 rm -f "$log"
 say "installed$packages"

@@ -10,19 +10,21 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from lab import dovecot
 from lab.local_users import INSTALLED, User, accounts, delivering
 from lab.mailhost import MailHost
 from lab.second import Second
 from lab.spamd import Spamd
 from lab.tools import PROJECT, LabError, free_port, run
 
+EXAMPLES = PROJECT / "examples"
 # A Postfix of the lab has no SMTP client. This one cannot reach another machine: from here there is no way to one.
 _CLIENT = "{name} unix - - n - - smtp -o smtp_bind_address=127.0.0.1\n"
 
 
 def adapted(name: str, places: dict[str, str]) -> str:
     """Return a file of examples/ with these regular expressions replaced, each once and not in comments."""
-    lines = (PROJECT / "examples" / name).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (EXAMPLES / name).read_text(encoding="utf-8").splitlines(keepends=True)
     for pattern, replacement in places.items():
         found = [number for number, line in enumerate(lines) if line[0] != "#" and re.search(pattern, line)]
         if len(found) != 1:
@@ -131,29 +133,51 @@ def pool(host: MailHost, local_cf: str = "") -> Iterator[Pool]:
 
 
 class Way(NamedTuple):
-    """A way of local delivery: the setting of examples/main.cf.local, and who puts what it needs into a user's home."""
+    """A way of local delivery: the setting of examples/main.cf.local, and who puts what it needs into a user's home.
+
+    `around` is what must be for all of them meanwhile.
+    """
 
     setting: str
     prepare: Callable[[User], None] = lambda _: None
+    around: Callable[[MailHost], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
 
 
 LOCAL_SETTINGS: list[str] = re.findall(
-    r"^#(mailbox_command = .*)", (PROJECT / "examples" / "main.cf.local").read_text(encoding="utf-8"), re.MULTILINE
+    r"^#(mailbox_command = .*)", (EXAMPLES / "main.cf.local").read_text(encoding="utf-8"), re.MULTILINE
 )
-PROCMAIL, PIPED_PROCMAIL, PIPED_MAILDROP, MAILDROP = LOCAL_SETTINGS
+PROCMAIL, PIPED_PROCMAIL, PIPED_MAILDROP, PIPED_DOVECOT, MAILDROP = LOCAL_SETTINGS
 WAYS = {
     "procmail with the procmailrc": Way(PROCMAIL, lambda user: user.example("procmailrc", ".procmailrc")),
     "the filter, then procmail": Way(PIPED_PROCMAIL),
     "the filter, then maildrop": Way(PIPED_MAILDROP),
+    "the filter, then Dovecot": Way(PIPED_DOVECOT, around=dovecot.configured),
     "maildrop with the mailfilter": Way(MAILDROP, lambda user: user.example("mailfilter", ".mailfilter")),
     "the forward": Way("", lambda user: user.example("forward", ".forward")),
 }
 
 
 @contextlib.contextmanager
+def sieve(host: MailHost) -> Iterator[None]:
+    """Let Dovecot be as examples/sieve has it."""
+    with dovecot.configured(host) as folder:
+        for name in ("sieve", "sieve-filter"):
+            (folder / name).mkdir()
+        script = folder / "sieve" / "pf-spamfilt.sieve"
+        shutil.copy(EXAMPLES / "sieve" / f"dovecot-{dovecot.version()}.conf", folder / "conf.d" / "95-pf-spamfilt.conf")
+        shutil.copy(EXAMPLES / "sieve" / script.name, script)
+        (folder / "sieve-filter" / "pf-spamfilt").symlink_to(host.command)
+        run(["sievec", script])
+        yield
+
+
+SIEVE = Way(f'mailbox_command = {dovecot.PROGRAM} -f "$SENDER" -a "$RECIPIENT"', around=sieve)
+
+
+@contextlib.contextmanager
 def local_delivery(host: MailHost, way: Way, *names: str) -> Iterator[dict[str, User]]:
     """Let Postfix deliver in one of these ways to accounts of these names, who have in their homes what it needs."""
-    with accounts(host, *names) as users:
+    with way.around(host), accounts(host, *names) as users:
         for user in users.values():
             way.prepare(user)
         with delivering(host, way.setting.replace(INSTALLED, host.command)):

@@ -75,8 +75,9 @@ class Site:
 
 
 def inbox(user: User) -> list[Message]:
-    """Return the messages in a user's inbox, an mbox file."""
-    return [message_from_bytes(message) for message in messages(user.inbox)]
+    """Return the messages in a user's inbox, an mbox file or a Maildir."""
+    found = messages(user.inbox) + messages(user.home / "Maildir")
+    return [message_from_bytes(message) for message in found]
 
 
 def spam(user: User) -> list[bytes]:
