@@ -1,7 +1,8 @@
-"""The only place that starts programs: files for stdin and output, a deadline, and nothing left behind.
+"""The only place that starts programs: files for stdin and stdout, a deadline, and nothing left behind.
 
 A program runs in a process group of its own, so that it can be ended with all that it started. Its signals are as a
-fresh shell would set them, whatever our caller ignored or blocked.
+fresh shell would set them, whatever our caller ignored or blocked. What it says goes through a pipe: in a file a
+shell's `>/dev/stderr` would cut off what was there.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` without its enums, which cost more than our modules
@@ -9,7 +10,7 @@ import posix
 import select
 import time
 
-from pf_spamfilt import report, spool
+from pf_spamfilt import report
 from pf_spamfilt.exits import Deferred, Stopped, system_error
 
 # How long a program may take to die of SIGTERM before SIGKILL ends it, in seconds.
@@ -77,22 +78,56 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
     only stderr is. `deadline` is a time.monotonic(): past it, or when there are more than `limit` bytes in stdout or
     OUTPUT_LIMIT in what is captured, the program is ended and TimedOut raised. Raises Deferred if it cannot be started.
     """
-    said = spool.memory_file()
-    output = said if stdout < 0 else stdout
+    words = _Words()
     try:
         posix.lseek(stdin, 0, 0)
         # A signal between start and try would leave the program behind.
         before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)
-        pid = _start(argv, stdin, output, said)
+        pid = _start(argv, stdin, words.end if stdout < 0 else stdout, words.end)
         try:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-            status = _wait(pid, report.printable(argv[0]), deadline, {output: limit, said: OUTPUT_LIMIT})
+            status = _wait(pid, report.printable(argv[0]), deadline, words, stdout, limit)
         except BaseException:
             _end(pid)
             raise
-        return Finished(posix.waitstatus_to_exitcode(status), posix.pread(said, OUTPUT_LIMIT, 0))
+        words.read()
+        return Finished(posix.waitstatus_to_exitcode(status), bytes(words.said))
     finally:
-        posix.close(said)
+        words.close()
+
+
+class _Words:
+    """What a program says: `end` is the pipe's end for it, `said` what has come, of which OUTPUT_LIMIT is enough.
+
+    There is no waiting for the end of it: what the program has left in the background may have the pipe open for ever.
+    """
+
+    __slots__ = ("_begin", "end", "said")
+
+    def __init__(self) -> None:
+        try:
+            self._begin, self.end = posix.pipe()
+        except OSError as error:
+            raise system_error("cannot make a pipe", error) from None
+        posix.set_blocking(self._begin, False)
+        self.said = bytearray()
+
+    def register(self, poll: "select.poll") -> None:
+        """Wake up when there is something to read."""
+        poll.register(self._begin, select.POLLIN)
+
+    def read(self) -> None:
+        """Read what is there."""
+        try:
+            while len(self.said) <= OUTPUT_LIMIT:
+                self.said += posix.read(self._begin, OUTPUT_LIMIT)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Close the pipe: who still writes there is told that nobody reads."""
+        posix.close(self._begin)
+        posix.close(self.end)
 
 
 def _start(argv: list[bytes], *files: int) -> int:
@@ -110,9 +145,10 @@ def _start(argv: list[bytes], *files: int) -> int:
         raise system_error(f"cannot run {report.printable(argv[0])}", error) from None
 
 
-def _wait(pid: int, name: str, deadline: float, limits: dict[int, int]) -> int:
+def _wait(pid: int, name: str, deadline: float, words: _Words, stdout: int, limit: int) -> int:
     """Return the wait status; raise TimedOut when the program must be ended."""
     poll = select.poll()
+    words.register(poll)
     pause = _WAKE
     try:
         watch = posix.pidfd_open(pid)
@@ -127,7 +163,8 @@ def _wait(pid: int, name: str, deadline: float, limits: dict[int, int]) -> int:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimedOut(f"{name} took too long")
-            if any(posix.fstat(fd).st_size > limit for fd, limit in limits.items()):
+            words.read()
+            if len(words.said) > OUTPUT_LIMIT or (stdout >= 0 and posix.fstat(stdout).st_size > limit):
                 raise TimedOut(f"{name} wrote without end")
             poll.poll(1000 * min(left, pause))
     finally:

@@ -642,6 +642,12 @@ def test_words_of_the_command_can_defer(pipe_to, status, said):
     assert (done.status, done.stdout[:6]) == (75, b"4.2.2 ")
 
 
+def test_words_to_dev_stderr_do_not_take_away_the_first(pipe_to):
+    done = pipe_to("echo 4.2.2 mailbox full; echo giving up >/dev/stderr; exit 73")
+    assert (done.status, done.stdout) == (75, done.stdout)
+    assert done.stdout.endswith(b"4.2.2 mailbox full giving up\n")
+
+
 @pytest.mark.parametrize("said", ["4.2 full", "4.2.2222 full", "4.x.2 full", "mailbox full 4.2.2", "2.0.0 well"])
 def test_other_words_of_the_command_change_nothing(pipe_to, said):
     done = pipe_to(f"echo {said}; exit 73")

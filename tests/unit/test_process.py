@@ -54,6 +54,24 @@ def test_output_is_captured_and_stdin_is_read_from_its_start(stdin):
         assert ended.said == b"some input\nerror\n"
 
 
+def test_what_was_said_stays_when_a_shell_opens_the_output_anew(stdin):
+    """A file would be cut off there."""
+    ended = process.run(shell("echo 1; echo 2 >/dev/stderr; echo 3 >/dev/stdout; echo 4"), stdin, soon())
+    assert ended.said == b"1\n2\n3\n4\n"
+
+
+def test_more_than_a_pipe_holds_is_captured(stdin):
+    ended = process.run(shell("head -c 1000000 /dev/zero"), stdin, soon())
+    assert (ended.status, len(ended.said)) == (0, 1000000)
+
+
+@pytest.mark.parametrize("script", ["sleep 60 & exit 3", "exec 3>&2; (yes >&3) & exit 3", "exec >&- 2>&-; exit 3"])
+def test_what_a_program_leaves_behind_is_not_waited_for(stdin, script):
+    started = time.monotonic()
+    assert process.run(shell(script), stdin, soon()).status == 3
+    assert time.monotonic() - started < 5
+
+
 def test_stdout_goes_to_its_own_file_and_only_stderr_is_captured(stdin):
     output = spool.memory_file()
     ended = process.run(shell("cat; echo error >&2"), stdin, soon(), output)
@@ -80,9 +98,10 @@ def test_past_its_deadline_a_program_and_its_children_are_ended(stdin, tmp_path,
 
 
 @pytest.mark.parametrize("script", ["yes", "yes >&2"])
-def test_a_program_that_writes_without_end_is_ended(stdin, script):
+@pytest.mark.parametrize("has_file", [False, True])
+def test_a_program_that_writes_without_end_is_ended(stdin, script, has_file):
     with pytest.raises(process.TimedOut, match="wrote without end"):
-        process.run(shell(script), stdin, soon(), spool.memory_file())
+        process.run(shell(script), stdin, soon(), spool.memory_file() if has_file else -1)
 
 
 @pytest.fixture
