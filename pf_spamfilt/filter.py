@@ -106,7 +106,7 @@ class Filter:
 
         Return why it is refused, if it is for all recipients; then the caller has to bounce it.
         """
-        message = spool.without_forgery(self.read())
+        message = spool.without_forgery(self.read(), self.settings.spamc.max_size)
         self.form.check(self)
         everybody = wishes.gather(self.envelope, self.fields, self.settings, self.scan_deadline, self.log)
         scans = examine.examine(self, message, everybody)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _CHUNK = 65536
 # So much of a large message is looked at as its header, in bytes.
 _HEADER_MAX = 1 << 18
+_EMPTY = "the message is empty"
 
 
 class Message:
@@ -117,7 +118,7 @@ def read(source: int, limit: int, deadline: float) -> Message:
         if len(start) > limit:
             break
     if not start:
-        raise Deferred("the message is empty")
+        raise Deferred(_EMPTY)
     head, in_memory = bytes(start), len(start) <= limit
     fd = memory_file() if in_memory else disk_file()
     write(fd, head)
@@ -140,8 +141,11 @@ def _chunks(source: int, deadline: float) -> "Iterator[bytes]":
     raise Deferred("the message did not end in time")
 
 
-def without_forgery(message: Message) -> Message:
-    """Return the message without the sender's X-Spam-* fields: the same object if it has none."""
+def without_forgery(message: Message, limit: int) -> Message:
+    """Return the message without the sender's X-Spam-* fields: the same object if it has none.
+
+    It is in memory if it is not larger than `limit` bytes then. Raises Deferred if nothing is left.
+    """
     with open(message.fd, "rb", closefd=False) as source:
         source.seek(0)
         if not any(forged for _, forged in headers.sift(source)):
@@ -152,7 +156,10 @@ def without_forgery(message: Message) -> Message:
             if not forged:
                 write(fd, piece)
         _copy(source, fd)
-    return from_file(fd, message.in_memory)
+    size = posix.fstat(fd).st_size
+    if not size:
+        raise Deferred(_EMPTY)
+    return from_file(fd, size <= limit)
 
 
 def _copy(source: "BufferedReader", fd: int) -> None:

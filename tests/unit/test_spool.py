@@ -96,7 +96,7 @@ def test_forged_fields_go_and_nothing_else_changes(fields, body, in_memory):
     data = b"".join(fields) + b"\n" + body
     message = spool.from_bytes(data)
     message.in_memory = in_memory
-    clean = spool.without_forgery(message)
+    clean = spool.without_forgery(message, len(data) if in_memory else 0)
     kept = [field for field in fields if not field.lower().startswith(b"x-spam-")]
     assert content(clean) == b"".join(kept) + b"\n" + body
     if clean.fd != message.fd:
@@ -106,14 +106,28 @@ def test_forged_fields_go_and_nothing_else_changes(fields, body, in_memory):
 
 def test_what_stands_behind_a_forged_field_is_none_either():
     """Without the first field the mbox line comes first; sendmail drops it, and the next line would be a field."""
-    clean = spool.without_forgery(spool.from_bytes(b"X-Spam-A: b\nFrom x\nX-Spam-Flag: NO\n\nbody\n"))
+    clean = spool.without_forgery(spool.from_bytes(b"X-Spam-A: b\nFrom x\nX-Spam-Flag: NO\n\nbody\n"), 100)
     assert content(clean) == b"From x\n\nbody\n"
 
 
 def test_a_message_without_forged_fields_is_not_copied():
     message = spool.from_bytes(b"A: b\n\nX-Spam-Flag: in the body\n")
-    assert spool.without_forgery(message) is message
+    assert spool.without_forgery(message, 100) is message
     assert headers.split(content(message))[0] == [b"A: b\n"]
+
+
+def test_forged_fields_do_not_make_a_message_too_large_for_a_scan():
+    """Only what is left of it counts: otherwise whoever does not want to be scanned adds some."""
+    source = fed(b"X-Spam-A: b\n" * 100 + b"A: b\n\nbody\n")
+    message = spool.read(source, 1000, soon())
+    clean = spool.without_forgery(message, 1000)
+    os.wait()
+    assert (message.in_memory, clean.in_memory, clean.head) == (False, True, b"A: b\n\nbody\n")
+
+
+def test_forged_fields_alone_are_no_message():
+    with pytest.raises(Deferred, match="the message is empty"):
+        spool.without_forgery(spool.from_bytes(b"X-Spam-Flag: YES\n"), 100)
 
 
 @pytest.mark.parametrize(
