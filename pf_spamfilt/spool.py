@@ -46,15 +46,18 @@ class Feeder:
     """Whoever writes the message into our stdin: pipe(8), local(8), a shell.
 
     When Postfix stops in the middle of a message, the filter sees an ordinary end of file. Its feeder is gone then:
-    stdout has no reader any more, or one of the processes between the feeder and us has a new parent.
+    stdout has no reader any more, or one of the processes between the feeder and us has a new parent. Between are the
+    launcher and, in local delivery, shells, all in the session that the feeder has made.
     """
 
     def __init__(self, chain: str) -> None:
         """`chain` is `LAUNCHER:FEEDER`, the process ids that the launcher saw, or empty without launcher."""
         launcher, _, parent = chain.partition(":")
         self._launcher = int(launcher or posix.getppid())
-        self._parent = parent.encode()
         self._may_cut = not stat.S_ISREG(posix.fstat(0).st_mode)
+        self._parents: dict[int, int] = {}
+        if parent:
+            self._parents = {self._launcher: int(parent), **_parents(int(parent), posix.getsid(0))}
 
     def check(self) -> None:
         """Raise Deferred if the feeder is gone. A regular file on stdin has no feeder."""
@@ -64,16 +67,33 @@ class Feeder:
     def _is_orphaned(self) -> bool:
         if posix.getppid() != self._launcher:
             return True
-        try:
-            with open(f"/proc/{self._launcher}/stat", "rb") as file:
-                return self._parent not in (b"", file.read().rpartition(b")")[2].split()[1])
-        except OSError:  # no /proc
-            return False
+        return any(_parent(process) not in (parent, 0) for process, parent in self._parents.items())
 
     def _is_unread(self) -> bool:
         poll = select.poll()
         poll.register(1, 0)
         return poll.poll(0) != []
+
+
+def _parents(process: int, session: int) -> dict[int, int]:
+    """Return those of a process and its ancestors that are in a session, each with its parent."""
+    found: dict[int, int] = {}
+    try:
+        while posix.getsid(process) == session and (parent := _parent(process)):
+            found[process] = parent
+            process = parent
+    except OSError:  # it is gone
+        pass
+    return found
+
+
+def _parent(process: int) -> int:
+    """Return the parent of a process; 0 if that cannot be known."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:  # no /proc
+        return 0
 
 
 def memory_file() -> int:

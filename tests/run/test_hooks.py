@@ -6,10 +6,13 @@ import pty
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
+
+from lab.tools import wait_until
 
 MESSAGE = b"""\
 From jane@example.com  Mon Nov 23 05:15:16 2026
@@ -759,6 +762,37 @@ def test_a_message_is_cut_if_who_feeds_it_is_gone(command, site, form, log):
     os.mkfifo(site / "fifo")
     words = ["/bin/sh", "-c", script, command, *form]
     subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
+    assert "the process that feeds this filter is gone" in log()
+    assert not (site / "spamc.in").exists()
+
+
+LOCAL = """
+import os, signal, sys, time
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    os.dup2(read, 0)
+    os.close(write)
+    os.execv("/bin/sh", ["sh", "-c", *sys.argv[1:]])
+os.write(write, b"Subject: hi\\n\\nhalf of it")
+time.sleep(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        '"$0" --pipe-to true >/dev/null 2>&1 || exit 75',
+        '("$0" --stdout >"$MAIL_CONFIG/out" 2>/dev/null && true) || exit 75',
+        'sh -c "$0 --pipe-to true >/dev/null; :"; :',
+    ],
+)
+def test_a_message_is_cut_if_who_feeds_the_shells_between_is_gone(command, site, log, script):
+    """As local(8) is, by a crash; they cannot tell."""
+    environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
+    subprocess.run([sys.executable, "-c", LOCAL, script, command], env=environment, stdin=subprocess.DEVNULL)
+    assert wait_until((site / "log").exists, 10)
     assert "the process that feeds this filter is gone" in log()
     assert not (site / "spamc.in").exists()
 
