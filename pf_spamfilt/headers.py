@@ -47,6 +47,14 @@ def is_mbox_line(line: bytes) -> bool:
     return line.lstrip(b">").startswith(b"From ")
 
 
+def mbox_lines(fields: list[bytes]) -> int:
+    """Return how many mbox lines stand before the fields of a header."""
+    count = 0
+    while count < len(fields) and is_mbox_line(fields[count]):
+        count += 1
+    return count
+
+
 def _is_above_header(line: bytes) -> bool:
     """Tell whether an mbox line may follow `line`: sendmail would see it first, once forged fields are gone."""
     return is_mbox_line(line) or is_spam_field(line)

@@ -30,9 +30,7 @@ def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> li
 
 def on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
     """Put fields before the others, but after mbox lines: sendmail(1) takes those for no fields only at the top."""
-    place = 0
-    while place < len(base) and headers.is_mbox_line(base[place]):
-        place += 1
+    place = headers.mbox_lines(base)
     return [*base[:place], *marks, *base[place:]]
 
 

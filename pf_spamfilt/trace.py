@@ -10,6 +10,7 @@ from pf_spamfilt.envelope import NULL_SENDER
 PASSES = 3
 # What pf-spamfilt-admin(8) puts on top of a message that it releases from quarantine.
 RELEASED = b"X-Quarantine-Released"
+_DELIVERY = (b"return-path", b"x-original-to", b"delivered-to")
 _TELLING = (b"received", b"return-path", b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
 
 
@@ -53,6 +54,17 @@ def sender(fields: list[bytes]) -> bytes:
     is_mbox = headers.is_mbox_line(top) and b" " in headers.name_of(top)
     found = top.split()[1] if is_mbox else NULL_SENDER
     return NULL_SENDER if found == b"MAILER-DAEMON" else found
+
+
+def without_delivery(fields: list[bytes]) -> list[bytes]:
+    """Return a header without what a delivery agent has put on top of it, for whom it is to be delivered again.
+
+    Where it finds its Delivered-To, local(8) bounces the message: it has been here before.
+    """
+    place = headers.mbox_lines(fields)
+    while place < len(fields) and headers.name_of(fields[place]) in _DELIVERY:
+        place += 1
+    return fields[place:]
 
 
 def may_answer(sender: bytes, fields: list[bytes]) -> bool:

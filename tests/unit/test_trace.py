@@ -106,3 +106,12 @@ BY_ROOT = BY_US.replace(b"110", b"0")
 )
 def test_released_is_what_root_or_our_account_has_just_submitted_with_the_field_on_top(header, released):
     assert trace.is_released(trace.telling(headers.split(header)[0]), 110) == released
+
+
+def test_what_a_delivery_agent_has_put_on_top_is_taken_off():
+    """What stands below the first hop is older, and shows a loop."""
+    added = [b"From a@b  Mon Nov 23\n", b"Return-Path: <a@b>\n", b"X-Original-To: x@y\n", b"delivered-to: x@y\n"]
+    below = [b"Received: by z\n", b"Delivered-To: x@y\n", b"Subject: hi\n"]
+    assert trace.without_delivery(added + below) == below
+    assert trace.without_delivery(below) == below
+    assert trace.without_delivery(added) == []

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 
-from pf_spamfilt import headers, process, reinject, report, scan, settings, spool, tagging, trace
+from pf_spamfilt import headers, process, reinject, report, scan, settings, spool, trace
 from pf_spamfilt.admin.site import Site
 from pf_spamfilt.exits import Deferred
 from pf_spamfilt.spool import Message
@@ -27,7 +27,7 @@ def release(site: Site, chosen: settings.Settings, original: bytes, name: str, s
     message = spool.from_bytes(original)
     fields, _ = headers.split(original)
     mark = trace.RELEASED + b": <" + name.encode() + b">" + headers.line_end_of(fields)
-    marked = spool.with_header(message, fields, tagging.on_top(fields, [mark]))
+    marked = spool.with_header(message, fields, [mark, *trace.without_delivery(fields)])
     argv = reinject.command(sender, to, chosen.sendmail.command)
     ended = _run(site, argv, marked, chosen.limits.deadline)
     whole = os.lseek(marked.fd, 0, os.SEEK_CUR) == marked.size

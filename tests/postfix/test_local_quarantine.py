@@ -1,0 +1,50 @@
+"""What was kept where local(8) delivers is released to the account, and is there."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from proving import Host
+
+from lab import setups
+from lab.local_users import DOMAIN, User, messages
+
+WAYS = ["the filter, then procmail", "procmail with the procmailrc"]
+POLICY = '[policy]\nkill_level = 10\ndestiny = "discard"\nquarantine = "maildir:{home}/kept"\n'
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def running(request: pytest.FixtureRequest, module_mailhost: Host) -> Iterator[tuple[User, setups.Way]]:
+    """The mail host, delivering to jane."""
+    way = setups.WAYS[request.param]
+    with setups.local_delivery(module_mailhost, way, "jane") as users:
+        yield users["jane"], way
+
+
+@pytest.fixture
+def jane(running: tuple[User, setups.Way], mailhost: Host) -> User:
+    """An account without mail, whose spam is kept in its home directory."""
+    user, way = running
+    user.forget()
+    way.prepare(user)
+    mailhost.configured(POLICY.format(home=user.home))
+    return user
+
+
+def test_released_mail_is_delivered(jane: User, mailhost: Host) -> None:
+    """Though it was delivered to this address before, as local(8) has written on top of it: that is no loop."""
+    address = f"jane@{DOMAIN}"
+    mailhost.put("gtube", [address], filtered=False)
+    mailhost.settled()
+    for file in [jane.inbox, *jane.home.glob("spam/new/*")]:
+        file.unlink(missing_ok=True)
+    (kept,) = (jane.home / "kept" / "new").iterdir()
+    command = Path(mailhost.command).with_name("pf-spamfilt-admin")
+    name = kept.read_bytes().partition(b"<")[2].partition(b">")[0]
+    words = ["quarantine", "release", "--to", address, name]  # the example's domain is another
+    subprocess.run([command, *words], check=True, stdout=subprocess.DEVNULL)
+    mailhost.settled()
+    (copy,) = messages(jane.inbox)
+    assert b"\nX-Quarantine-Released: <" + name + b">\n" in copy
+    assert copy.count(b"\nDelivered-To: ") == 1
