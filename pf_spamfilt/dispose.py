@@ -88,13 +88,14 @@ class Disposal:
         """Return the message as a recipient with this treatment gets it."""
         scan = treatment.scan
         base = scan.answer if scan.answer and treatment.is_agreed else self.message
-        passes = trace.passes(self.fields, posix.getuid())
-        if treatment.is_agreed and treatment.status and not treatment.tag and not passes:
+        rounds = trace.rounds(self.fields, posix.getuid())
+        if treatment.is_agreed and treatment.status and not treatment.tag and not rounds:
             return base
         fields, rest = headers.split(spool.head(base))
         answer = headers.split(scan.answer.head)[0] if scan.answer else []
         # Where SpamAssassin wraps the message, it must still be seen that it was here.
-        changed = [field for field in passes if field not in fields] + tagging.fields(fields, answer, treatment)
+        hidden = [field for field in rounds if field not in fields]
+        changed = tagging.on_top(tagging.fields(fields, answer, treatment), hidden)
         if treatment.tag and (b"\n" in rest or base.in_memory):  # in a larger header the subject may be still to come
             changed = tagging.tagged(changed, treatment)
         return spool.with_header(base, fields, changed)

@@ -11,7 +11,7 @@ PASSES = 3
 # What pf-spamfilt-admin(8) puts on top of a message that it releases from quarantine.
 RELEASED = b"X-Quarantine-Released"
 _DELIVERY = (b"return-path", b"x-original-to", b"delivered-to")
-_TELLING = (b"received", b"return-path", b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
+_TELLING = (b"received", *_DELIVERY, b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
 
 
 def telling(fields: list[bytes]) -> list[bytes]:
@@ -92,6 +92,12 @@ def passes(fields: list[bytes], uid: int) -> list[bytes]:
     marker = b", from userid %d)" % uid
     received = [field for field in fields if headers.name_of(field) == b"received"]
     return [field for field in received if headers.value_of(field).startswith(b"by ") and marker in field]
+
+
+def rounds(fields: list[bytes], uid: int) -> list[bytes]:
+    """Return the fields by which a mail loop is known: to local(8), and to the account `uid`."""
+    ours = passes(fields, uid)
+    return [field for field in fields if field in ours or headers.name_of(field) == b"delivered-to"]
 
 
 def is_loop(fields: list[bytes], uid: int) -> bool:

@@ -1,4 +1,4 @@
-"""What was kept where local(8) delivers is released to the account, and is there."""
+"""Mail that local(8) delivers twice: what was kept and is released arrives, what runs in circles does not."""
 
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +30,18 @@ def jane(running: tuple[User, setups.Way], mailhost: Host) -> User:
     way.prepare(user)
     mailhost.configured(POLICY.format(home=user.home))
     return user
+
+
+def test_mail_in_circles_is_stopped_though_it_is_wrapped(jane: User, mailhost: Host) -> None:
+    """By local(8), which must still see that it was here: SpamAssassin's report would hide it."""
+    mailhost.spamd.preferences("jane", "required_score -100\nreport_safe 1\n")
+    again = f"{mailhost.command} --pipe-to /usr/sbin/sendmail -i -f sender@client.example jane@{DOMAIN}"
+    jane.write(".forward", f'"|{again}"\n')
+    before = len(mailhost.syslog.lines("action=piped"))
+    mailhost.put("clean", [f"jane@{DOMAIN}"], filtered=False)
+    mailhost.settled()
+    assert mailhost.postfix.log_lines("mail forwarding loop")
+    assert len(mailhost.syslog.lines("action=piped")) == before + 1
 
 
 def test_released_mail_is_delivered(jane: User, mailhost: Host) -> None:
