@@ -134,7 +134,7 @@ class Filter:
         pairs = list(zip(everybody, scans, strict=True))
         if any(found.verdict and found.verdict.number is None and policy.needs_number(each) for each, found in pairs):
             self.log.warning(f"{self.record.queue_id}: no score from SpamAssassin: levels that are numbers do not hold")
-        may_bounce = trace.may_answer(self.envelope.sender, self.fields)
+        may_bounce = self.form.may_bounce(self)
         treatments = [policy.decide(each, found, may_bounce) for each, found in pairs]
         if not self.form.obeys_destiny:
             for treatment in treatments:

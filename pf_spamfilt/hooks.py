@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # So much of a message is given to a file at once: several filters that write to one do not mix smaller messages.
 _FILE_CHUNK = 1 << 20
+_WITHOUT_CONTROLS = bytes(ord("_") if byte < 32 or byte == 127 else byte for byte in range(256))
 
 
 def run(name: str, arguments: list[str], config: str = "") -> int:
@@ -39,6 +40,7 @@ class Hook(Reinjection):
     is_hook = True
     untold = (Rejected, Deferred)  # a user may be forbidden to send any
     _is_from_environment = False
+    _is_sender_known = True
 
     def __init__(self, arguments: list[str]) -> None:
         super().__init__(arguments)
@@ -60,19 +62,33 @@ class Hook(Reinjection):
     def from_environment(self) -> list[bytes]:
         """Return the sender and, if he is told, the recipient, as delivery agents put them into the environment."""
         self._is_from_environment = True
-        recipient = _told(b"RECIPIENT") or _address()
-        return [_told(b"SENDER"), *([recipient] if recipient else [])]
+        return [_told(b"SENDER"), *_recipient(b"+")]
 
     def check(self, running: "Filter") -> None:
         """Take any recipient: he is only looked up. A sender to whom nothing can be sent is the null sender."""
-        envelope = running.envelope
-        found = without_brackets(trace.sender(running.fields))
-        if self._is_from_environment and _is_shown_as(found, posix.environ.get(b"SENDER", found)):
-            running.record.sender = envelope.sender = found
+        envelope, record = running.envelope, running.record
+        if self._is_from_environment:
+            self._look_for_sender(running)
+            told = _recipient(running.settings.recipient_delimiter.encode())
+            envelope.recipients = [without_brackets(recipient) for recipient in told]
+        # As local(8) shows them: no line break may come into the header of what is kept.
+        envelope.recipients = record.recipients = [each.translate(_WITHOUT_CONTROLS) for each in envelope.recipients]
         try:
             for_sendmail(envelope.sender)
         except Deferred:
-            envelope.sender = NULL_SENDER
+            envelope.sender, self._is_sender_known = NULL_SENDER, False
+
+    def _look_for_sender(self, running: "Filter") -> None:
+        """Take the sender on top of the message, if the environment tells none, or the same with `_` for some bytes."""
+        found, told = trace.sender(running.fields), posix.environ.get(b"SENDER")
+        self._is_sender_known = found is not None or told is not None
+        if found is not None and (told is None or _is_shown_as(without_brackets(found), told)):
+            running.record.sender = running.envelope.sender = without_brackets(found)
+
+    def may_bounce(self, running: "Filter") -> bool:
+        """Tell whether a message may be bounced: the caller does that, and may know the sender if we do not."""
+        known_to_nobody = self._is_sender_known and running.envelope.sender == NULL_SENDER
+        return not known_to_nobody and trace.is_personal(running.fields)
 
 
 class ToStdout(Hook):
@@ -183,9 +199,10 @@ def _user() -> bytes:
     return _told(b"USER") or _told(b"LOGNAME")
 
 
-def _address() -> bytes:
-    """Return the user's address, as far as the environment tells it."""
+def _recipient(delimiters: bytes) -> list[bytes]:
+    """Return the recipient, as far as the environment tells him: nobody, or one address."""
     local, extension, domain = _user(), _told(b"EXTENSION"), _told(b"DOMAIN")
-    if local and extension:
-        local += b"+" + extension
-    return local + b"@" + domain if local and domain else local
+    if local and extension and delimiters:
+        local += delimiters[:1] + extension
+    told = _told(b"RECIPIENT") or (local + b"@" + domain if local and domain else local)
+    return [told] if told else []

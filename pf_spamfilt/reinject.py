@@ -6,7 +6,7 @@ otherwise Postfix would queue it again.
 
 import posix
 
-from pf_spamfilt import process, report
+from pf_spamfilt import process, report, trace
 from pf_spamfilt.envelope import for_sendmail
 from pf_spamfilt.exits import DATAERR, Deferred, Ended, Rejected, UsageError
 
@@ -48,6 +48,10 @@ class Reinjection:
         """Raise Deferred for an address that sendmail would not take."""
         for address in (running.envelope.sender, *running.envelope.recipients):
             for_sendmail(address)
+
+    def may_bounce(self, running: "Filter") -> bool:
+        """Tell whether a message may be bounced."""
+        return trace.may_answer(running.envelope.sender, running.fields)
 
     def deliver(self, disposal: "Disposal", message: "Message", recipients: list[bytes]) -> None:
         """Give a copy to sendmail. Raises Rejected or Deferred."""

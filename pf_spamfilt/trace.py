@@ -10,6 +10,7 @@ from pf_spamfilt.envelope import NULL_SENDER
 PASSES = 3
 # What pf-spamfilt-admin(8) puts on top of a message that it releases from quarantine.
 RELEASED = b"X-Quarantine-Released"
+_QUOTE, _BACKSLASH = b'"\\'
 _DELIVERY = (b"return-path", b"x-original-to", b"delivered-to")
 _TELLING = (b"received", *_DELIVERY, b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
 
@@ -39,21 +40,32 @@ def host(fields: list[bytes]) -> str:
     return ""
 
 
-def sender(fields: list[bytes]) -> bytes:
+def sender(fields: list[bytes]) -> bytes | None:
     """Return the envelope sender that a delivery agent has put on top: in Return-Path, otherwise in an mbox line.
 
-    Empty is the null sender, or that neither is there.
+    Empty is the null sender; None: neither is there.
     """
     for field in fields:
         name = headers.name_of(field)
         if name == b"return-path":
-            return headers.value_of(field)
+            return field.partition(b":")[2].strip()
         if name == b"received":
             break
     top = fields[0] if fields else b""
-    is_mbox = headers.is_mbox_line(top) and b" " in headers.name_of(top)
-    found = top.split()[1] if is_mbox else NULL_SENDER
-    return NULL_SENDER if found == b"MAILER-DAEMON" else found
+    found = _first_word(top.partition(b" ")[2]) if headers.is_mbox_line(top) and b" " in headers.name_of(top) else b""
+    return NULL_SENDER if found == b"MAILER-DAEMON" else found or None
+
+
+def _first_word(text: bytes) -> bytes:
+    """Return what stands before the first blank that is not within quotes (RFC 5321, 4.1.2)."""
+    text = text.lstrip(b" \t")
+    quoted = escaped = False
+    for place, byte in enumerate(text):
+        if byte in b" \t\r\n" and not quoted:
+            return text[:place]
+        quoted ^= byte == _QUOTE and not escaped
+        escaped = byte == _BACKSLASH and not escaped
+    return text
 
 
 def without_delivery(fields: list[bytes]) -> list[bytes]:
@@ -68,12 +80,15 @@ def without_delivery(fields: list[bytes]) -> list[bytes]:
 
 
 def may_answer(sender: bytes, fields: list[bytes]) -> bool:
-    """Tell whether a message of ours to `sender` can reach a person who wrote this one (RFC 3834, 2).
+    """Tell whether a message of ours to `sender` can reach a person who wrote this one."""
+    return sender != NULL_SENDER and is_personal(fields)
 
-    Not so for the null sender, mailing lists and bulk mail, and what a program wrote.
+
+def is_personal(fields: list[bytes]) -> bool:
+    """Tell whether a person wrote this message to persons: to others nobody answers (RFC 3834, 2).
+
+    Not so for mailing lists and bulk mail, and what a program wrote.
     """
-    if sender == NULL_SENDER:
-        return False
     for field in fields:
         name, value = headers.name_of(field), headers.value_of(field).lower()
         if name.startswith(b"list-") or (name == b"precedence" and value in (b"bulk", b"list", b"junk")):

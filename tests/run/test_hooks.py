@@ -314,8 +314,12 @@ def test_the_envelope_is_in_the_environment(run, log, form, environment, shown):
         (b"From MAILER-DAEMON  Mon Nov 23 05:15:16 2026\n", ""),
         (b"From MAILER-DAEMON@example.org  Mon Nov 23 05:15:16 2026\n", "MAILER-DAEMON@example.org"),
         (b"From ann@example.org Mon Nov 23\nReturn-Path: <>\n", ""),
+        (b'From "a b"@example.org  Mon Nov 23 05:15:16 2026\n', '"a b"@example.org'),
+        (b'From "a\\" b"@example.org  Mon Nov 23 05:15:16 2026\n', '"a\\" b"@example.org'),
         (b"Received: by x\nReturn-Path: <forged@example.org>\n", ""),
         (b"From : x\n", ""),
+        (b"From \n", ""),
+        (b'From "a b\n', '"a b'),
         (b"", ""),
     ],
 )
@@ -366,6 +370,28 @@ def test_settings_for_the_recipient_hold(run, settings):
     settings('[[recipients]]\nmatch = ["joe@example.net"]\nsubject_tag = "[SPAM]"\n')
     assert b"Subject: [SPAM] hi" in run("--stdout", RECIPIENT="joe+x@example.net").stdout
     assert b"Subject: hi" in run("--stdout", RECIPIENT="ann@example.net").stdout
+
+
+def test_settings_for_the_recipient_hold_with_another_delimiter(run, site, log):
+    text = '[[recipients]]\nmatch = ["joe@example.net"]\nsubject_tag = "[SPAM]"\n'
+    file = site / "pf-spamfilt.toml"
+    file.write_text(f'recipient_delimiter = "-+"\n{file.read_text()}{text}')
+    assert b"Subject: [SPAM] hi" in run("--stdout", DOMAIN="example.net", EXTENSION="lists").stdout
+    assert "to=<joe-lists@example.net>" in log()
+
+
+def test_without_a_delimiter_there_is_no_extension(run, site, log):
+    file = site / "pf-spamfilt.toml"
+    file.write_text(f'recipient_delimiter = ""\n{file.read_text()}')
+    run("--stdout", DOMAIN="example.net", EXTENSION="lists")
+    assert "to=<joe@example.net>" in log()
+
+
+@pytest.mark.parametrize("form", [("--stdout",), ("--pipe-to", "true")])
+def test_a_recipient_with_a_line_break_writes_no_header(run, settings, site, form):
+    settings(f'{KILL}quarantine = "mbox:{site}/kept"\n')
+    assert run(*form, RECIPIENT="joe\nX-Injected: yes\n\nx").status == 0
+    assert b"\nX-Envelope-To: <joe_X-Injected: yes__x>\n" in (site / "kept").read_bytes()
 
 
 def test_recipients_whose_copies_differ_cannot_share_one(run, settings):
@@ -741,6 +767,29 @@ def test_what_is_bounced_ends_with_69_and_is_not_piped(pipe_to, settings, site):
     assert (done.status, done.stdout) == (69, b"5.7.1 the message looks like spam (score 15.3, 10.0 required)\n")
     assert not (site / "taken").exists()
     assert not (site / "sendmail.queued").exists()
+
+
+NO_SENDER = b"Received: by x\nSubject: hi\n\nbody\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "environment", "status"),
+    [
+        (NO_SENDER, {}, 69),
+        (NO_SENDER, {"SENDER": "a\tx@example.com"}, 69),
+        (NO_SENDER, {"SENDER": ""}, 0),
+        (NO_SENDER, {"SENDER": "MAILER-DAEMON"}, 0),
+        (b"Return-Path: <>\n" + NO_SENDER, {}, 0),
+        (b"From MAILER-DAEMON  Mon Nov 23 05:15:16 2026\n" + NO_SENDER, {}, 0),
+        (b"List-Id: x\n" + NO_SENDER, {}, 0),
+    ],
+)
+def test_what_is_to_be_bounced_is_discarded_only_if_its_sender_is_known_to_be_nobody(
+    pipe_to, settings, message, environment, status
+):
+    """The caller writes the bounce, and knows to whom."""
+    settings(f'{KILL}destiny = "bounce"\n')
+    assert pipe_to(message=message, **environment).status == status
 
 
 def test_what_is_quarantined_is_not_piped(pipe_to, settings, site):
