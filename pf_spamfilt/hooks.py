@@ -127,10 +127,10 @@ class ToStdout(Hook):
             self._write(message, _FILE_CHUNK if is_file else select.PIPE_BUF, disposal.deadline)
             if is_file:
                 posix.fsync(1)  # NFS says only now that there was no room
-        except OSError as error:
+        except Exception as error:
             if is_file and self._written:
                 self._take_back(before.st_size)
-            raise system_error("cannot write to stdout", error) from None
+            raise system_error("cannot write to stdout", error) if isinstance(error, OSError) else error from None
 
     def _take_back(self, size: int) -> None:
         """Cut off what was written at the end of a file of this size, unless somebody else has written to it, too."""

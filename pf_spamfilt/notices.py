@@ -36,12 +36,12 @@ def send(disposal: Disposal, bounced: list[Treatment]) -> None:
 
 def _submit(disposal: Disposal, notice: bytes, recipient: bytes) -> None:
     """Send a notice from the null sender; leave it out if all that would come of another try is a further copy."""
-    message = spool.from_bytes(notice)
     try:
+        message = spool.from_bytes(notice)
         disposal.submit(message, NULL_SENDER, [recipient])
+        message.close()
     except disposal.untold as error:
         disposal.log.warning(f"{disposal.record.queue_id}: no notice to <{report.address(recipient)}>: {error.text}")
-    message.close()
 
 
 def _outcome(treatment: Treatment) -> str:

@@ -31,7 +31,10 @@ def fields(base: list[bytes], answer: list[bytes], treatment: "Treatment") -> li
 def on_top(base: list[bytes], marks: list[bytes]) -> list[bytes]:
     """Put fields before the others, but after mbox lines: sendmail(1) takes those for no fields only at the top."""
     place = headers.mbox_lines(base)
-    return [*base[:place], *marks, *base[place:]]
+    above = base[:place]
+    if above and not above[-1].endswith(b"\n"):  # the message is this one line
+        above[-1] += b"\n"
+    return [*above, *marks, *base[place:]]
 
 
 def _marks(answer: list[bytes], treatment: "Treatment", end: bytes) -> list[bytes]:

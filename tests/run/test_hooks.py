@@ -638,6 +638,36 @@ def test_the_command_has_the_environment_that_was_here(pipe_to, site):
     assert {"EXTENSION=lists", "SENDER=ann@example.org", "USER=joe"} <= set(words)
 
 
+def test_the_command_has_the_variables_that_were_here(run, site):
+    """Those that a script would use too: procmail exports all that a .procmailrc sets."""
+    names = ("status", "what", "again", "filter", "file", "bin", "python", "main", "version", "code")
+    given = {name: f"the caller's {name}" for name in names}
+    assert run("--pipe-to", "sh", "-c", 'env >"$MAIL_CONFIG/env"', **given).status == 0
+    assert {f"{name}={value}" for name, value in given.items()} <= set((site / "env").read_text().splitlines())
+
+
+def test_the_command_has_the_files_that_were_open_here(command, site):
+    script = 'exec 3>"$MAIL_CONFIG/three" 5>"$MAIL_CONFIG/five"; "$0" --pipe-to sh -c "echo a >&3; echo b >&5"'
+    environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
+    done = subprocess.run(["sh", "-c", script, command], input=MESSAGE, env=environment, stdout=subprocess.DEVNULL)
+    assert (done.returncode, (site / "three").read_text(), (site / "five").read_text()) == (0, "a\n", "b\n")
+
+
+def test_a_signal_before_the_filter_runs_is_for_nobody_else(command, site, tmp_path):
+    """A variable of our caller's may have the name of one of the launcher's."""
+    victim = subprocess.Popen(["sleep", "60"])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "readlink").write_text('#!/bin/sh\nkill -TERM "$PPID"\nexec /bin/readlink "$@"\n')
+    (tmp_path / "bin" / "readlink").chmod(0o755)
+    (tmp_path / "link").symlink_to(command)
+    names = {"filter": str(victim.pid), "_filter": str(victim.pid)}
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "MAIL_CONFIG": str(site)} | names
+    subprocess.run([tmp_path / "link", "--stdout"], input=MESSAGE, env=environment, stdout=subprocess.DEVNULL)
+    assert victim.poll() is None
+    victim.kill()
+    victim.wait()
+
+
 @pytest.mark.parametrize(
     ("given", "locale"), [({}, set()), ({"LANG": "C"}, set()), ({"LC_CTYPE": "POSIX"}, {"LC_CTYPE=POSIX"})]
 )

@@ -198,3 +198,7 @@ def test_nothing_but_the_tag_is_added_whatever_the_header_holds(base):
 
 def is_subject(field):
     return headers.name_of(field) == b"subject"
+
+
+def test_an_mbox_line_without_an_end_does_not_run_into_a_field():
+    assert tagging.on_top([b"From a@b Mon"], [b"X: y\n"]) == [b"From a@b Mon\n", b"X: y\n"]
