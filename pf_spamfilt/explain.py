@@ -103,7 +103,7 @@ def _describe_scans(record: report.Record, notes: Notes) -> Iterator[tuple[str, 
         if scan.unscanned:
             yield "not scanned", scan.unscanned
         if scan.verdict:
-            yield "user", report.printable(scan.user) or "none: spamd's own preferences"
+            yield "user", report.printable(scan.user) or "none: the preferences of the filter's account"
             yield "verdict", "spam" if scan.verdict.spam else "not spam"
             yield "score", scan.verdict.score or "not told: X-Spam-Status is missing"
             yield "required", scan.verdict.required or "not told"

@@ -5,7 +5,7 @@ In a store of this host, or sent to an address.
 
 import posix
 
-from pf_spamfilt import headers, process, spool
+from pf_spamfilt import headers, process, spool, tagging
 from pf_spamfilt.envelope import NULL_SENDER
 from pf_spamfilt.exits import Deferred, Rejected
 from pf_spamfilt.settings import STORES
@@ -37,8 +37,7 @@ def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> 
     name = f"{disposal.record.queue_id}-{posix.urandom(4).hex()}"
     fields, _ = headers.split(spool.head(disposal.message))
     marks = _marks(name, disposal.envelope.sender, group, headers.line_end_of(fields))
-    # Without an mbox line of the delivery agent's: in an mbox it would be one in the wrong place.
-    kept = spool.with_header(disposal.message, fields, [*marks, *fields[headers.mbox_lines(fields) :]])
+    kept = spool.with_header(disposal.message, fields, tagging.on_top(fields, marks))
     wishes = group[0].wishes
     undo = None
     if wishes["quarantine"].startswith(STORES):

@@ -1,8 +1,6 @@
 """The forms for local delivery: what comes on stdout, what the command gets, and the status, whatever goes wrong."""
 
-import contextlib
 import fcntl
-import mailbox
 import os
 import pty
 import resource
@@ -230,15 +228,6 @@ def test_quarantine_is_as_usual(run, settings, site):
         b"X-Envelope-From: <jane@example.com>\nX-Quarantine-User: joe\nX-Envelope-To: <joe>"
         in (site / "kept").read_bytes()
     )
-
-
-def test_what_is_kept_in_an_mbox_has_a_header(run, settings, site):
-    """Without the line that the delivery agent has put above it."""
-    settings(f'{KILL}quarantine = "mbox:{site}/kept"\n')
-    run("--stdout")
-    with contextlib.closing(mailbox.mbox(site / "kept")) as store:
-        (kept,) = store
-    assert (kept["X-Envelope-From"], kept["Subject"]) == ("<jane@example.com>", "hi")
 
 
 def test_what_nobody_reads_is_not_kept(run, settings, site):
