@@ -25,6 +25,10 @@ uninstall: ## remove what `make install` put below PREFIX
 		echo 'uninstall: that is mailbox_command in main.cf: mail would bounce. First: postconf -X mailbox_command' >&2; \
 		exit 1; \
 	fi
+	@if [ -z '$(DESTDIR)' ] && postconf -M 2>/dev/null | grep -F '$(PREFIX)/bin/pf-spamfilt'; then \
+		echo 'uninstall: that is in master.cf: mail would wait. First: pf-spamfilt-admin setup --remove --apply' >&2; \
+		exit 1; \
+	fi
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.new' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.old'
 	rm -f '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt' '$(DESTDIR)$(PREFIX)/bin/pf-spamfilt-admin'
 	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/pf-spamfilt.1' '$(DESTDIR)$(PREFIX)/share/man/man5/pf-spamfilt.toml.5'

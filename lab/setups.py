@@ -7,6 +7,7 @@ benchmark measures them. A file that no longer says what is replaced here is a L
 import contextlib
 import re
 import shutil
+import smtplib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -47,13 +48,28 @@ def install(name: str, host: MailHost, places: dict[str, str] | None = None, *, 
         run(["postmap", file])
 
 
+def answer(port: int, address: str, recipient: str) -> int:
+    """Return what is said to a client from this address that names a recipient; its Postfix has to have XCLIENT."""
+    with smtplib.SMTP("127.0.0.1", port, "client.example") as client:
+        client.ehlo()
+        code, _ = client.docmd("XCLIENT", f"ADDR={address} NAME=[UNAVAILABLE]")
+        if code != 220:
+            raise LabError(f"port {port}: XCLIENT is answered with {code}, not 220")
+        client.ehlo()
+        client.mail("stranger@client.example")
+        return client.rcpt(recipient)[0]
+
+
+XCLIENT = "smtpd_authorized_xclient_hosts = 127.0.0.1"
+
+
 @contextlib.contextmanager
-def per_user(host: MailHost) -> Iterator[int]:
-    """Run examples/per-user; gives the port of its submission service."""
+def per_user(host: MailHost, main: str = "") -> Iterator[int]:
+    """Run examples/per-user, with these further lines for main.cf; gives the port of its submission service."""
     port = free_port()
     entries = master("per-user/master.cf", host, {"smtp": host.postfix.port, "submission": port})
     install("per-user/pf-spamfilt.toml", host, {r"^(?=user = )": f'servers = ["{host.spamd.address}"]\n'})
-    with host.postfix.changed(adapted("per-user/main.cf", {}), entries):
+    with host.postfix.changed(adapted("per-user/main.cf", {}) + main, entries):
         yield port
 
 

@@ -16,7 +16,8 @@ trap 'exit 1' HUP INT TERM
 source=$temporary/pf-spamfilt
 mkdir "$source"
 cd "$here"
-cp -R CHANGELOG.md LICENSE README.md bin debian examples man pf_spamfilt pyproject.toml "$source"
+cp -R --parents CHANGELOG.md LICENSE README.md bin debian examples man pf_spamfilt pyproject.toml \
+    tests/messages/gtube.eml "$source"
 find "$source" -name __pycache__ -prune -exec rm -rf {} +
 # Unchecked: make has installed what debian/control names, and nothing is compiled, so that no build-essential is needed.
 if ! (cd "$source" && dpkg-buildpackage --build=binary --no-sign --no-check-builddeps) >"$temporary/log" 2>&1; then

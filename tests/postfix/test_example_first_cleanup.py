@@ -1,10 +1,11 @@
 """What the first cleanup leaves to the second, as examples/master.cf and examples/before-rewriting say: all of it.
 
-That is each of the rewritings, and blind copies, of which there would be too many otherwise.
+That is each of the rewritings, and blind copies, of which there would be too many otherwise. And header checks, which
+both do.
 """
 
 import pytest
-from proving import JANE, SAM, Host
+from proving import JANE, SAM, Host, for_recipients
 
 from lab import setups
 
@@ -36,6 +37,36 @@ def test_blind_copies_are_as_many_as_the_examples_say(case: str, mailhost: Host)
         mailhost.put("clean", recipients)
         copies = mailhost.once(len(recipients) + count)
     assert sorted(copy.recipient for copy in copies) == sorted([*recipients, *[ARCHIVE] * count])
+
+
+CHECKS = "header_checks = regexp:{{/^Subject:/ PREPEND X-Seen: yes}}\n"
+
+
+@pytest.mark.parametrize(("option", "times"), [("", 2), ("    -o receive_override_options=no_header_body_checks\n", 1)])
+def test_header_checks_see_filtered_mail_again_unless_pickup_leaves_them_out(
+    option: str, times: int, mailhost: Host
+) -> None:
+    with mailhost.postfix.changed(CHECKS, f"pickup unix n - y 60 1 pickup\n{option}"):
+        (copy,) = mailhost.deliver()
+    assert copy.message.get_all("X-Seen") == ["yes"] * times
+
+
+def test_header_check_that_rejects_marked_mail_bounces_it(mailhost: Host) -> None:
+    """The sender is told, who is nearly always forged."""
+    with mailhost.postfix.changed("header_checks = regexp:{{/^X-Spam-Flag: YES/ REJECT}}\n"):
+        mailhost.put("gtube", [JANE], SAM)
+        (bounce,) = mailhost.once(1)
+    assert (bounce.sender, bounce.recipient) == ("", SAM)
+
+
+def test_one_blind_copy_is_made_of_each_message_that_comes_back(mailhost: Host) -> None:
+    """Also if there are two because the recipients' policies differ."""
+    entries = setups.master("master.cf", mailhost, {"smtp": mailhost.postfix.port})
+    with mailhost.postfix.changed(ALWAYS, f"{entries}    -o receive_override_options=no_address_mappings\n"):
+        mailhost.configured(for_recipients(JANE, 'subject_tag = "[SPAM]"'))
+        mailhost.put("gtube", [JANE, SAM])
+        copies = mailhost.once(4)
+    assert sorted(copy.recipient for copy in copies) == [ARCHIVE, ARCHIVE, JANE, SAM]
 
 
 ANNA, SHORT = "anna@mail.client.example", "anna@client.example"

@@ -123,22 +123,12 @@ def test_gateway_without_a_list_of_recipients_asks_the_inner_server(gateway: Gat
 
 def test_inside_address_takes_mail_from_the_inner_server_only(gateway: Gateway, session_mailhost: Host) -> None:
     """Neither for the world, nor for the inner domain, which would go around the filter."""
-    with changed(session_mailhost, "smtpd_authorized_xclient_hosts = 127.0.0.1"):
+    with changed(session_mailhost, setups.XCLIENT):
         for recipient in (FRIEND, JANE):
-            assert answers(gateway.inside_port, "203.0.113.9", recipient) == 554
-        assert answers(gateway.inside_port, "10.0.0.25", FRIEND) == 250
-        assert answers(session_mailhost.postfix.port, "10.0.0.25", FRIEND) == 554
-        assert answers(session_mailhost.postfix.port, "203.0.113.9", JANE) == 250
-
-
-def answers(port: int, address: str, recipient: str) -> int:
-    """Return what is said to a client from this address that names a recipient."""
-    with smtplib.SMTP("127.0.0.1", port, "client.example") as client:
-        client.ehlo()
-        assert client.docmd("XCLIENT", f"ADDR={address} NAME=[UNAVAILABLE]")[0] == 220
-        client.ehlo()
-        client.mail("stranger@client.example")
-        return client.rcpt(recipient)[0]
+            assert setups.answer(gateway.inside_port, "203.0.113.9", recipient) == 554
+        assert setups.answer(gateway.inside_port, "10.0.0.25", FRIEND) == 250
+        assert setups.answer(session_mailhost.postfix.port, "10.0.0.25", FRIEND) == 554
+        assert setups.answer(session_mailhost.postfix.port, "203.0.113.9", JANE) == 250
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from proving import JANE, SAM, Host, by_recipient
 
-from lab.learning import ACCOUNT, STATE, Learning, letter, mbox
+from lab.learning import ACCOUNT, STATE, TRACE, Learning, letter, mbox
 from lab.local_users import accounts
 from lab.mailbox import Copy
 from lab.tools import run
@@ -215,6 +215,32 @@ def test_sender_of_ham_scores_less_with_an_odd_message(site: Site) -> None:
         site.send(kind, fields="X-Test-Score: -5\n", number=good)
     copy, unknown = site.send("spam", fields=TWELVE, number=good)[0], site.send("spam", fields=TWELVE)[0]
     assert score(copy) <= score(unknown) - 3
+
+
+def counted(number: int) -> set[str]:
+    """Return how many messages TxRep has counted under the names that have a writer's address."""
+    dump = run(["runuser", "-u", ACCOUNT, "--", "sa-awl", str(SITE / "tx-reputation")])
+    return set(re.findall(rf"/(\d+)\)  *--  *writer@client{number}\.example\|", dump))
+
+
+@on("sitewide")
+def test_message_that_is_scanned_again_is_counted_once(site: Site) -> None:
+    number = 904
+    for _ in range(2):
+        site.send("other", number=number)
+    assert counted(number) == {"1"}
+    site.send("ham", number=number)
+    assert counted(number) == {"2"}
+
+
+@on("sitewide")
+def test_what_spamd_is_told_is_learned_of_the_sender_too(site: Site) -> None:
+    bad = 905
+    told = site.host.as_filter(["spamc", "-L", "spam"], input=letter("other", bad, TRACE))
+    assert told.stdout == b"Message successfully un/learned\n"
+    copy, unknown = site.send("ham", number=bad)[0], site.send("ham")[0]
+    assert "TXREP" in hits(copy)
+    assert score(copy) > score(unknown)
 
 
 @on("sitewide, trained by root")

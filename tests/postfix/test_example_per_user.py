@@ -17,7 +17,7 @@ def submission(module_mailhost: Host) -> Iterator[int]:
     """The set-up, with the preferences of two users; the port of its submission service."""
     for user, preferences in PREFERENCES.items():
         module_mailhost.spamd.preferences(user, preferences)
-    with setups.per_user(module_mailhost) as port:
+    with setups.per_user(module_mailhost, f"{setups.XCLIENT}\n") as port:
         yield port
 
 
@@ -75,6 +75,13 @@ def test_mail_of_own_users_is_not_filtered(submission: int, module_mailhost: Hos
     module_mailhost.as_filter(["/usr/sbin/sendmail", "-i", "-f", SAM, "--", JANE], input=scoring(4))
     copies = module_mailhost.once(2)
     assert [marks(copy) for copy in copies] == [[], []]
+
+
+def test_stranger_cannot_submit(submission: int, module_mailhost: Host) -> None:
+    """No open relay, whatever the recipient; by port 25 the same stranger can send to those who are here."""
+    assert setups.answer(submission, "203.0.113.9", "friend@outside.example") == 554
+    assert setups.answer(submission, "203.0.113.9", JANE) == 554
+    assert setups.answer(module_mailhost.postfix.port, "203.0.113.9", JANE) == 250
 
 
 def test_check_finds_nothing_wrong(submission: int, module_mailhost: Host) -> None:

@@ -144,6 +144,18 @@ def test_every_example_is_there_as_it_is_used(package):
     assert {f"{DOCUMENTS}/{path}" for path in sources} <= set(held(package))
 
 
+def test_what_the_documents_name_is_there(package):
+    """Links to files beside them, and the test message."""
+    found = {path.rstrip("/") for path in held(package)}
+    missing = []
+    for name in sorted(path for path in found if path.endswith(".md")):
+        text = run(["sh", "-c", f"dpkg-deb --fsys-tarfile {package} | tar -xO .{name}"])
+        links = [f"{os.path.dirname(name)}/{link}" for link in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
+        named = re.findall(r"< (\S+\.eml)", text)
+        missing += [each for each in [*links, *named] if os.path.normpath(each) not in found]
+    assert missing == []
+
+
 def test_lintian_has_no_complaint(package):
     assert run(["lintian", "--allow-root", "--fail-on", "error,warning", package]) == ""
 
@@ -302,6 +314,17 @@ def test_after_removal_mail_for_a_forward_file_as_in_the_examples_waits(root):
     root.run(f"set -e\n{SEND}dpkg --remove pf-spamfilt\npostfix start; send clean; wait_for in_log status=deferred")
     assert "execvp /usr/bin/pf-spamfilt: No such file" in contents(root, "/var/log/mail.log")
     assert "status=bounced" not in contents(root, "/var/log/mail.log")
+
+
+@pytest.mark.parametrize("command", ["pf-spamfilt --pipe-to procmail", "/usr/bin/pf-spamfilt --pipe-to $SHELL"])
+def test_after_removal_mail_for_a_command_by_a_shell_bounces(root, command):
+    """That is one without its full path, or with a variable: the removal says so."""
+    (root.path / "home/jane/.forward").write_text(f'"|{command}"\n')
+    root.run("postconf -PX smtp/inet/content_filter")
+    said = root.run(
+        f"set -e\n{SEND}dpkg --remove pf-spamfilt\npostfix start; send clean; wait_for in_log status=bounced"
+    )
+    assert "a command without its full path, or with quotes or variables" in said
 
 
 def test_purge_keeps_what_was_quarantined_and_says_so(root):
