@@ -209,7 +209,7 @@ def test_loop_stops_by_itself_and_loses_nothing(mailhost: Host) -> None:
     A mere queue run does not: the filter is written down in the queue file, and the filter counts three rounds again.
     """
     looped(mailhost, "loop@example.com")
-    run(["postsuper", "-r", "ALL"])
+    run(["postsuper", "-r", "ALL", "deferred"])
     mailhost.postfix.reload()
     (copy,) = mailhost.once(1)
     assert body_is_whole(copy, MESSAGES["clean"])

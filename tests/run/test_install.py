@@ -150,6 +150,19 @@ def test_uninstalling_is_refused_while_local_mail_would_bounce(folder, tmp_path)
     assert not command.exists()
 
 
+def test_uninstalling_is_refused_while_master_cf_names_it(folder, tmp_path):
+    """Mail would wait, and what undoes that would be gone."""
+    command = folder / "bin/pf-spamfilt"
+    command.parent.mkdir()
+    command.touch()
+    (tmp_path / "main.cf").touch()
+    entry = f"spamcheck unix - n n - 10 pipe\n  user=nobody argv={command} -- ${{recipient}}\n"
+    (tmp_path / "master.cf").write_text(entry)
+    refused = make("uninstall", f"PREFIX={folder}", check=False, MAIL_CONFIG=str(tmp_path))
+    assert "that is in master.cf: mail would wait" in refused.stdout
+    assert command.exists()
+
+
 def test_a_path_with_blanks_and_longer_than_a_first_line_can_be_installed_to(folder):
     prefix = folder / "with a blank" / ("x" * 200)
     make("install", f"PREFIX={prefix}")
