@@ -17,7 +17,9 @@ class Envelope:
     __slots__ = ("recipients", "sender")
 
     def __init__(self, sender: bytes, recipients: list[bytes]) -> None:
-        self.sender = NULL_SENDER if sender == b"MAILER-DAEMON" else without_brackets(sender)
+        self.sender = without_brackets(sender)
+        if self.sender == b"MAILER-DAEMON":
+            self.sender = NULL_SENDER
         self.recipients = [without_brackets(recipient) for recipient in recipients]
         if b"" in self.recipients:
             raise Deferred("a recipient address is empty", "4.3.5")

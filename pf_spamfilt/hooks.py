@@ -82,13 +82,13 @@ class Hook(Reinjection):
         """Take the sender on top of the message, if the environment tells none, or the same with `_` for some bytes."""
         found, told = trace.sender(running.fields), posix.environ.get(b"SENDER")
         self._is_sender_known = found is not None or told is not None
-        if found is not None and (told is None or _is_shown_as(without_brackets(found), told)):
-            running.record.sender = running.envelope.sender = without_brackets(found)
+        if found is not None and (told is None or _is_shown_as(found, told)):
+            running.record.sender = running.envelope.sender = found
 
     def may_bounce(self, running: "Filter") -> bool:
         """Tell whether a message may be bounced: the caller does that, and may know the sender if we do not."""
-        known_to_nobody = self._is_sender_known and running.envelope.sender == NULL_SENDER
-        return not known_to_nobody and trace.is_personal(running.fields)
+        is_null = self._is_sender_known and running.envelope.sender == NULL_SENDER
+        return not is_null and trace.is_personal(running.fields)
 
 
 class ToStdout(Hook):

@@ -4,7 +4,7 @@ The Received fields are those of RFC 5321, 4.4.
 """
 
 from pf_spamfilt import headers
-from pf_spamfilt.envelope import NULL_SENDER
+from pf_spamfilt.envelope import NULL_SENDER, Envelope
 
 # So often may one host have taken a message from this filter's account: more is a loop.
 PASSES = 3
@@ -45,6 +45,11 @@ def sender(fields: list[bytes]) -> bytes | None:
 
     Empty is the null sender; None: neither is there.
     """
+    found = _sender_on_top(fields)
+    return None if found is None else Envelope(found, []).sender
+
+
+def _sender_on_top(fields: list[bytes]) -> bytes | None:
     for field in fields:
         name = headers.name_of(field)
         if name == b"return-path":
@@ -52,8 +57,8 @@ def sender(fields: list[bytes]) -> bytes | None:
         if name == b"received":
             break
     top = fields[0] if fields else b""
-    found = _first_word(top.partition(b" ")[2]) if headers.is_mbox_line(top) and b" " in headers.name_of(top) else b""
-    return NULL_SENDER if found == b"MAILER-DAEMON" else found or None
+    is_mbox = headers.is_mbox_line(top) and b" " in headers.name_of(top)
+    return _first_word(top.partition(b" ")[2]) or None if is_mbox else None
 
 
 def _first_word(text: bytes) -> bytes:
