@@ -4,13 +4,13 @@ import functools
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from pf_spamfilt import settings
+from pf_spamfilt.cli import installed
 from pf_spamfilt.door import take_config
 
 NAME = "pf-spamfilt"
@@ -99,9 +99,8 @@ class Site:
 
     @functools.cached_property
     def command(self) -> str:
-        """The path of the filter itself: beside this command, or where PATH has it."""
-        beside = Path(sys.argv[0]).resolve().with_name(NAME)
-        return str(beside) if beside.is_file() else shutil.which(NAME) or f"/usr/local/bin/{NAME}"
+        """The path of the filter itself."""
+        return installed(NAME)
 
     def settings(self) -> settings.Settings:
         """Return the settings. Raises SettingsError."""
