@@ -15,7 +15,7 @@ import click
 from pf_spamfilt import __version__, settings
 from pf_spamfilt.admin import account
 from pf_spamfilt.admin.account import World
-from pf_spamfilt.admin.checks import delivery, flow, instance, reach, scanner, settings_file, transport
+from pf_spamfilt.admin.checks import delivery, flow, instance, reach, scanner, settings_file, transport, users
 from pf_spamfilt.admin.checks.delivery import Hook
 from pf_spamfilt.admin.checks.findings import (
     ERROR,
@@ -121,13 +121,16 @@ def look(site: Site) -> Iterator[Finding]:
 
 def _about_ways(site: Site, postfix: Instance, hook: Hook | None) -> Iterator[Finding]:
     """Yield what is found about the ways of mail to the filter: those by the queue are wanted if no other is there."""
-    if postfix.transports or not hook:
+    files = users.naming(postfix.main.get("alias_maps", ""))
+    if postfix.transports or not (hook or files):
         yield from transport.look(postfix, site)
         yield from flow.look(postfix)
     else:
         yield from flow.about_queue(postfix)
+    yield from users.look(files, postfix, hook)
     if hook:
         yield from delivery.look(hook, postfix)
+        yield from delivery.about_root(postfix, lambda table, name: _has(site, "postalias", table, name))
 
 
 def _filters(site: Site, hook: Hook | None) -> Iterator[Filter]:
@@ -189,15 +192,16 @@ def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[
     queue = postfix.main.get("queue_directory", "/") if postfix else "/"
     world = World(found, site.directory, runs.transport.options.get("directory", queue) if runs.transport else queue)
     if postfix and runs.transport and found:
-        yield from flow.about_submission(postfix, me, lambda table, key: _has(site, table, key))
+        yield from flow.about_submission(postfix, me, lambda table, key: _has(site, "postmap", table, key))
     steps = [*_steps_for_postfix(site, postfix, runs, me), *_steps_for_settings(runs, me)]
     for step in progress("checking", steps):
         yield from findings(step, world)
 
 
-def _has(site: Site, table: str, key: str) -> bool:
+def _has(site: Site, program: str, table: str, key: str) -> bool:
+    """Ask postmap(1) or postalias(1) whether a table has a key; one that cannot be read has none."""
     try:
-        return site.run("postmap", "-q", key, table) != ""
+        return site.run(program, "-q", key, table) != ""
     except click.ClickException:
         return False
 

@@ -14,10 +14,12 @@ import pytest
 from proving import Host, moved
 
 from lab.accounts import FILTER_ACCOUNT
+from lab.local_users import accounts
 from lab.tools import free_port, run
 
 SETTINGS = "/etc/postfix/pf-spamfilt.toml"
 SMTP = "smtp inet n - y - - smtpd\n"
+NO_TRANSPORT = f"spamcheck unix - - n - - discard\n{SMTP}"
 Finding = dict[str, str]
 
 
@@ -188,8 +190,7 @@ def test_no_transport(admin: Admin) -> None:
 
 def local(admin: Admin, words: str = "--pipe-to /bin/cat", master: str = "") -> None:
     """Let mailbox_command run the filter, and no transport, unless `master` has one."""
-    master = master or f"spamcheck unix - - n - - discard\n{SMTP}"
-    admin.postfix.configure(f"mailbox_command = {admin.host.command} {words}\n", master)
+    admin.postfix.configure(f"mailbox_command = {admin.host.command} {words}\n", master or NO_TRANSPORT)
 
 
 def test_filter_in_mailbox_command_needs_no_transport(admin: Admin) -> None:
@@ -208,6 +209,46 @@ def test_filter_in_mailbox_command_beside_a_transport(admin: Admin) -> None:
 def test_filter_in_mailbox_command_that_delivers_nothing(admin: Admin) -> None:
     local(admin, "--stdout")
     assert admin.named() == ["error delivery-form"]
+
+
+OWN_FILES = {"procmailrc": ".procmailrc", "mailfilter": ".mailfilter", "forward": ".forward"}
+
+
+@pytest.mark.parametrize(("example", "file"), OWN_FILES.items(), ids=OWN_FILES)
+def test_filter_in_a_file_of_a_user_needs_no_transport(admin: Admin, example: str, file: str) -> None:
+    with accounts(admin.host, "jane", "sam") as users:
+        users["sam"].example(example, file)
+        admin.postfix.configure(master=NO_TRANSPORT)
+        assert admin.named() == []
+        admin.postfix.configure()
+        (found,) = admin.bad()
+    assert (found["severity"], found["id"]) == ("warning", "delivery-twice")
+    assert found["text"].startswith(f"{users['sam'].home}/{file}: ")
+
+
+def test_filter_in_an_alias_needs_no_transport(admin: Admin) -> None:
+    aliases = admin.settings.with_name("check-table")
+    aliases.write_text(f'jane: "|{admin.host.command} --pipe-to /bin/cat"\n')
+    admin.postfix.configure(f"alias_maps = hash:{aliases}\n", NO_TRANSPORT)
+    assert admin.named() == []
+
+
+def test_mailbox_transport_goes_before_the_filter_in_mailbox_command(admin: Admin) -> None:
+    """The command in the remedy mends it."""
+    local(admin, "--pipe-to /bin/cat\nmailbox_transport = virtual", f"{NO_TRANSPORT}local unix - n n - - local\n")
+    (found,) = admin.bad()
+    assert (found["severity"], found["id"]) == ("warning", "delivery-before")
+    run(["sh", "-c", found["remedy"].removeprefix("Run: ").partition(" && postfix reload")[0]])
+    assert admin.named() == []
+
+
+def test_filter_in_mailbox_command_needs_an_alias_for_root(admin: Admin) -> None:
+    aliases = admin.settings.with_name("check-table")
+    for text, expected in (("postmaster: root\n", ["warning delivery-root"]), ("Root: jane\n", [])):
+        aliases.write_text(text)
+        run(["postalias", f"hash:{aliases}"])
+        local(admin, f"--pipe-to /bin/cat\nmydestination = lab.example\nalias_maps = hash:{aliases}")
+        assert admin.named() == expected
 
 
 def test_settings_that_a_recipient_cannot_read(admin: Admin) -> None:
