@@ -91,8 +91,9 @@ def _stores(site: Site, names: Sequence[str]) -> list[Store]:
     """Return the stores of these names, or all with a path that the settings name. Raises ClickException if none."""
     found = names or vault.named(site.settings())
     if not found:
+        what = "names no quarantine with a path" if os.path.exists(site.settings_file) else "does not exist"
         raise click.ClickException(
-            f"{site.settings_file} names no quarantine with a path: name a store with --store;"
+            f"{site.settings_file} {what}: name a store with --store;"
             " for quarantine at an address, its mailbox: --store maildir:/PATH"
         )
     stores: dict[tuple[str, str], Store] = {}
