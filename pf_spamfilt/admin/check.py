@@ -15,7 +15,17 @@ import click
 from pf_spamfilt import __version__, settings
 from pf_spamfilt.admin import account
 from pf_spamfilt.admin.account import World
-from pf_spamfilt.admin.checks import delivery, flow, instance, reach, scanner, settings_file, transport, users
+from pf_spamfilt.admin.checks import (
+    delivery,
+    flow,
+    instance,
+    mailboxes,
+    reach,
+    scanner,
+    settings_file,
+    transport,
+    users,
+)
 from pf_spamfilt.admin.checks.delivery import Hook
 from pf_spamfilt.admin.checks.findings import (
     ERROR,
@@ -112,6 +122,9 @@ def look(site: Site) -> Iterator[Finding]:
     filters = list(_filters(site, hook))
     for each in filters:
         yield from _about_settings(each, postfix)
+        if postfix and each.chosen:
+            quarantines = settings_file.read(each.source).quarantines()
+            yield from mailboxes.about(quarantines, postfix, site.lookup, each.source)
     if postfix:
         yield from _about_ways(site, postfix, hook)
         yield from _about_parameters(site)
@@ -130,7 +143,7 @@ def _about_ways(site: Site, postfix: Instance, hook: Hook | None) -> Iterator[Fi
     yield from users.look(files, postfix, hook)
     if hook:
         yield from delivery.look(hook, postfix)
-        yield from delivery.about_root(postfix, lambda table, name: _has(site, "postalias", table, name))
+        yield from delivery.about_root(postfix, lambda table, name: _has(site, table, name, "postalias"))
 
 
 def _filters(site: Site, hook: Hook | None) -> Iterator[Filter]:
@@ -192,16 +205,16 @@ def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[
     queue = postfix.main.get("queue_directory", "/") if postfix else "/"
     world = World(found, site.directory, runs.transport.options.get("directory", queue) if runs.transport else queue)
     if postfix and runs.transport and found:
-        yield from flow.about_submission(postfix, me, lambda table, key: _has(site, "postmap", table, key))
+        yield from flow.about_submission(postfix, me, lambda table, key: _has(site, table, key))
     steps = [*_steps_for_postfix(site, postfix, runs, me), *_steps_for_settings(runs, me)]
     for step in progress("checking", steps):
         yield from findings(step, world)
 
 
-def _has(site: Site, program: str, table: str, key: str) -> bool:
-    """Ask postmap(1) or postalias(1) whether a table has a key; one that cannot be read has none."""
+def _has(site: Site, table: str, key: str, program: str = "postmap") -> bool:
+    """Tell whether a table has a key; one that cannot be asked has none."""
     try:
-        return site.run(program, "-q", key, table) != ""
+        return site.lookup(key, table, program) != ""
     except click.ClickException:
         return False
 

@@ -614,6 +614,20 @@ def test_table_in_a_list_of_patterns(admin: Admin) -> None:
     assert admin.named() == ["error table"]
 
 
+ADDRESSES = {"root@lab.example": [], "spam@lab.example": ["warning quarantine-address"], "spam@example.com": []}
+
+
+@pytest.mark.parametrize(("address", "expected"), ADDRESSES.items(), ids=ADDRESSES)
+def test_quarantine_at_an_address_of_this_host(admin: Admin, address: str, expected: list[str]) -> None:
+    """Whoever has no account and no alias; of other domains nothing is known."""
+    admin.postfix.configure(
+        "mydestination = lab.example\nlocal_recipient_maps = proxy:unix:passwd.byname $alias_maps\n"
+        "alias_maps = inline:{postmaster=root}\n"
+    )
+    admin.host.configured(f'[policy]\nkill_level = 9\nquarantine = "{address}"\n')
+    assert admin.named() == expected
+
+
 STORES: dict[str, Callable[[Path, int], object]] = {
     "of root": lambda folder, _: folder.chmod(0o755),
     "of everybody": lambda folder, number: (os.chown(folder, number, number), folder.chmod(0o777)),
