@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from proving import Host, moved
 
+from lab import setups
 from lab.accounts import FILTER_ACCOUNT
 from lab.local_users import accounts
 from lab.tools import free_port, run
@@ -211,6 +212,7 @@ def test_filter_in_mailbox_command_that_delivers_nothing(admin: Admin) -> None:
     assert admin.named() == ["error delivery-form"]
 
 
+READERS = {"procmailrc": f"{setups.PROCMAIL}\n", "mailfilter": f"{setups.MAILDROP}\n"}
 OWN_FILES = {"procmailrc": ".procmailrc", "mailfilter": ".mailfilter", "forward": ".forward"}
 
 
@@ -218,9 +220,10 @@ OWN_FILES = {"procmailrc": ".procmailrc", "mailfilter": ".mailfilter", "forward"
 def test_filter_in_a_file_of_a_user_needs_no_transport(admin: Admin, example: str, file: str) -> None:
     with accounts(admin.host, "jane", "sam") as users:
         users["sam"].example(example, file)
-        admin.postfix.configure(master=NO_TRANSPORT)
+        main = READERS.get(example, "")
+        admin.postfix.configure(main, NO_TRANSPORT)
         assert admin.named() == []
-        admin.postfix.configure()
+        admin.postfix.configure(main)
         (found,) = admin.bad()
     assert (found["severity"], found["id"]) == ("warning", "delivery-twice")
     assert found["text"].startswith(f"{users['sam'].home}/{file}: ")

@@ -31,8 +31,8 @@ def account(home):
     return pwd.struct_passwd(("jane", "x", 1000, 1000, "", home, "/bin/sh"))
 
 
-def postfix(*transports):
-    return Instance("/etc/postfix", [], {}, list(transports), Account(89, 89), 90)
+def postfix(*transports, **main):
+    return Instance("/etc/postfix", [], main, list(transports), Account(89, 89), 90)
 
 
 def bad(found):
@@ -72,6 +72,11 @@ def test_comments_and_other_names_do_not_count(home, text):
     assert users.naming("") == []
 
 
+def test_file_of_empty_lines_takes_no_time(home):
+    (home / ".procmailrc").write_text("\n" * 1_000_000 + "| pf-spamfilt --stdout\n")
+    assert users.naming("") == [f"{home}/.procmailrc"]
+
+
 def test_what_is_no_file_is_not_waited_for(home):
     os.mkfifo(home / ".forward")
     (home / ".procmailrc").mkdir()
@@ -95,9 +100,35 @@ def test_homes_are_looked_at_for_a_while_only(home, monkeypatch):
 
 
 def test_such_a_file_alone_is_fine():
-    (found,) = users.look(["/home/jane/.procmailrc", "/home/sam/.forward"], postfix(), None)
+    command = "procmail -t"
+    (found,) = users.look(["/home/jane/.procmailrc", "/home/sam/.forward"], postfix(mailbox_command=command), None)
     assert (found.severity, found.id) == (OK, "delivery")
     assert found.text.startswith("/home/jane/.procmailrc and 1 other file: ")
+
+
+READ = {
+    "mailbox_command": "/usr/bin/procmail -t",
+    "mailbox_command_maps": "hash:/x",
+    "mailbox_transport_maps": "hash:/x",
+    "mailbox_transport": "procmail:",
+    "virtual_transport": "procmail",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), READ.items())
+def test_file_that_its_program_reads_is_fine(name, value):
+    assert bad(users.look(["/etc/procmailrc"], postfix(**{name: value}), None)) == []
+
+
+@pytest.mark.parametrize("value", ["", "/usr/bin/maildrop -d $USER"])
+def test_file_that_nothing_reads_filters_nothing(home, value):
+    instance = postfix(mailbox_command=value)
+    (found,) = users.look([f"{home}/.procmailrc"], instance, None)
+    assert (found.severity, found.id) == (WARNING, "delivery-unread")
+    assert "mailbox_command = procmail -t" in found.remedy
+    assert list(users.look([f"{home}/.procmailrc"], instance._replace(transports=[TRANSPORT]), None)) == []
+    (home / ".forward").write_text('"|/usr/bin/procmail -t"\n')
+    assert bad(users.look([f"{home}/.procmailrc"], instance, None)) == []
 
 
 def test_transport_beside_such_a_file_scans_twice():
@@ -122,4 +153,4 @@ def test_without_any_both_ways_are_named():
     (found,) = transport.look(postfix(), Site("/etc/postfix"))
     assert (found.severity, found.id) == (ERROR, "transport")
     assert "pf-spamfilt-admin setup --apply" in found.remedy
-    assert ".procmailrc, .mailfilter or .forward names" in found.remedy
+    assert "no .procmailrc, .mailfilter or .forward that could be read names it" in found.remedy

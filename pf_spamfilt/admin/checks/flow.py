@@ -217,7 +217,7 @@ def _unfiltered(instance: Instance, service: Service) -> str:
 
 def _remedy(service: Service, ours: Sequence[str]) -> str:
     if not ours:
-        return "First add the transport: pf-spamfilt-admin setup"
+        return "First see to what is said of the transport"
     return f"Run: postconf -P '{service.key}/content_filter={ours[0]}:' && {RELOAD}"
 
 

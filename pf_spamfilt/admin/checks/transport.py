@@ -10,8 +10,8 @@ from pf_spamfilt.admin.site import Site, Transport
 from pf_spamfilt.door import take_config
 
 SETUP = "Run: pf-spamfilt-admin setup"
-_BY_SMTP = f"For mail that comes by SMTP: {SETUP} --apply"
-_BY_LOCAL = "If you meant local delivery: no .procmailrc, .mailfilter or .forward names it yet that could be read"
+_BY_SMTP = "For mail that comes by SMTP, run: pf-spamfilt-admin setup --apply"
+_BY_LOCAL = "If you meant local delivery: no .procmailrc, .mailfilter or .forward that could be read names it yet"
 # What a flag does that a filter must not have, and whether mail is lost by it.
 _FLAGS = {
     "D": (error, "adds Delivered-To, for which local(8) bounces what the filter gives back, as a loop"),

@@ -26,9 +26,12 @@ PATIENCE = 10
 _FILE_MAX = 1 << 20
 # Which program reads a file, by its name without the dot.
 _READERS = {"procmailrc": "procmail", "mailfilter": "maildrop", "maildroprc": "maildrop"}
+# What may run it: a command or a transport of its name; and whatever these say.
+_RUNNING = ("mailbox_command", "virtual_transport", "local_transport")
+_MAY_RUN = ("mailbox_command_maps", "mailbox_transport", "mailbox_transport_maps")
 _REMOTE = ("nfs", "cifs", "smb", "autofs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs")
 _FILE_OF_TABLE = re.compile(r"\b[a-z]+:(/[^\s,]+)")
-_NAMED = re.compile(rb"""^(?!\s*#).*(?<![\w.-])pf-spamfilt(?=[\s"']|$)""", re.MULTILINE)
+_NAMED = re.compile(rb"""^(?![ \t]*#).*(?<![\w.-])pf-spamfilt(?=[\s"']|$)""", re.MULTILINE)
 
 
 def naming(alias_maps: str) -> list[str]:
@@ -79,19 +82,42 @@ def _names_it(file: str) -> bool:
 
 def look(found: Sequence[str], instance: Instance, hook: Hook | None) -> Iterator[Finding]:
     """Yield whether these files are all that runs the filter, or have mail scanned a second time."""
+    read = [file for file in found if _is_read(file, instance)]
     transport = next(iter(instance.transports), None)
     if transport:
-        yield from _twice(found, f"the transport {transport.service}", "run: pf-spamfilt-admin setup --remove --apply")
+        yield from _twice(read, f"the transport {transport.service}", "run: pf-spamfilt-admin setup --remove --apply")
     elif hook:
-        yield from _twice([file for file in found if _is_read(file, hook)], hook.where, "out of mailbox_command")
+        commands = set(map(os.path.basename, hook.form)) - {""}
+        after = [file for file in found if _reader(file) in commands]
+        yield from _twice(after, hook.where, "out of mailbox_command")
+    elif read:
+        yield ok("delivery", f"{_shown(read)}: the filter is named there: no transport is needed")
     elif found:
-        yield ok("delivery", f"{_shown(found)}: the filter is named there: no transport is needed")
+        yield _unread(found, instance)
 
 
-def _is_read(file: str, hook: Hook) -> bool:
-    """Tell whether the command after --pipe-to reads this file."""
-    reader = _READERS.get(os.path.basename(file).lstrip("."), "")
-    return reader != "" and any(os.path.basename(word) == reader for word in hook.form)
+def _reader(file: str) -> str:
+    """Return the program that reads a file; empty: Postfix itself does, or Dovecot."""
+    return _READERS.get(os.path.basename(file).lstrip("."), "")
+
+
+def _is_read(file: str, instance: Instance) -> bool:
+    """Tell whether main.cf may have a file read, or a ~/.forward beside it."""
+    values = [instance.main.get(name, "") for name in _RUNNING]
+    values += [each.overrides.get("mailbox_command", "") for each in instance.running("local")]
+    return (
+        any(_reader(file) in value for value in values)
+        or any(map(instance.main.get, _MAY_RUN))
+        or os.path.exists(f"{os.path.dirname(file)}/.forward")
+    )
+
+
+def _unread(found: Sequence[str], instance: Instance) -> Finding:
+    reader = _reader(found[0])
+    arguments = '-t -a "$EXTENSION"' if reader == "procmail" else '-d "$USER"'
+    text = f"{_shown(found)}: the filter is named there, but {instance.main_cf} runs no {reader}: no mail is filtered"
+    remedy = f"Write mailbox_command = {reader} {arguments} into main.cf, then run: postfix reload"
+    return warning("delivery-unread", text, remedy)
 
 
 def _twice(found: Sequence[str], other: str, remedy: str) -> Iterator[Finding]:
