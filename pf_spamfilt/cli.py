@@ -4,14 +4,33 @@ door.py takes --stdout and --pipe-to before this is imported: here they are only
 """
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import click
 
 from pf_spamfilt import __version__, filter, reinject
 from pf_spamfilt.exits import OK, TEMPFAIL, USAGE
 
-EPILOG = """\b
+
+def installed(name: str) -> str:
+    """Return the path of a command of this installation, as Postfix's files and crontab(5) should name it.
+
+    It is beside the command that runs, or in bin of the prefix that has this package in its lib: that of a virtual
+    environment, of the distribution, or of `make install`, which keeps an environment in PREFIX/lib/pf-spamfilt.
+    """
+    folders = [Path(sys.argv[0]).resolve().parent]
+    for prefix in Path(__file__).resolve().parents[4:5]:  # PREFIX/lib/python3*/site-packages/pf_spamfilt/cli.py
+        if prefix.parts[-2:] == ("lib", "pf-spamfilt"):
+            folders.append(prefix.parents[1] / "bin")
+        folders.append(prefix / "bin")
+    found = next((str(folder / name) for folder in folders if (folder / name).is_file()), None)
+    return found or shutil.which(name) or f"/usr/local/bin/{name}"
+
+
+_COMMAND = installed("pf-spamfilt")
+EPILOG = f"""\b
 Exit status:
    0  disposed of as promised
   64  wrong usage, at a terminal
@@ -28,8 +47,8 @@ Examples:
 \b
 Examples for local delivery: a rule in ~/.procmailrc, and a line in main.cf:
   :0fw
-  | /usr/local/bin/pf-spamfilt --stdout
-  mailbox_command = /usr/local/bin/pf-spamfilt --pipe-to /usr/bin/procmail -t -a "$EXTENSION"
+  | {_COMMAND} --stdout
+  mailbox_command = {_COMMAND} --pipe-to /usr/bin/procmail -t -a "$EXTENSION"
 
 The message is read from standard input. Settings are in pf-spamfilt.toml in Postfix's configuration
 directory. More in man pf-spamfilt and man pf-spamfilt.toml.

@@ -15,7 +15,17 @@ import click
 from pf_spamfilt import __version__, settings
 from pf_spamfilt.admin import account
 from pf_spamfilt.admin.account import World
-from pf_spamfilt.admin.checks import delivery, flow, instance, reach, scanner, settings_file, transport
+from pf_spamfilt.admin.checks import (
+    delivery,
+    flow,
+    instance,
+    mailboxes,
+    reach,
+    scanner,
+    settings_file,
+    transport,
+    users,
+)
 from pf_spamfilt.admin.checks.delivery import Hook
 from pf_spamfilt.admin.checks.findings import (
     ERROR,
@@ -112,6 +122,9 @@ def look(site: Site) -> Iterator[Finding]:
     filters = list(_filters(site, hook))
     for each in filters:
         yield from _about_settings(each, postfix)
+        if postfix and each.chosen:
+            quarantines = settings_file.read(each.source).quarantines()
+            yield from mailboxes.about(quarantines, postfix, site.lookup, each.source)
     if postfix:
         yield from _about_ways(site, postfix, hook)
         yield from _about_parameters(site)
@@ -121,13 +134,16 @@ def look(site: Site) -> Iterator[Finding]:
 
 def _about_ways(site: Site, postfix: Instance, hook: Hook | None) -> Iterator[Finding]:
     """Yield what is found about the ways of mail to the filter: those by the queue are wanted if no other is there."""
-    if postfix.transports or not hook:
+    files = users.naming(postfix.main.get("alias_maps", ""))
+    if postfix.transports or not (hook or files):
         yield from transport.look(postfix, site)
         yield from flow.look(postfix)
     else:
         yield from flow.about_queue(postfix)
+    yield from users.look(files, postfix, hook)
     if hook:
         yield from delivery.look(hook, postfix)
+        yield from delivery.about_root(postfix, lambda table, name: _has(site, table, name, "postalias"))
 
 
 def _filters(site: Site, hook: Hook | None) -> Iterator[Filter]:
@@ -195,9 +211,10 @@ def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[
         yield from findings(step, world)
 
 
-def _has(site: Site, table: str, key: str) -> bool:
+def _has(site: Site, table: str, key: str, program: str = "postmap") -> bool:
+    """Tell whether a table has a key; one that cannot be asked has none."""
     try:
-        return site.run("postmap", "-q", key, table) != ""
+        return site.lookup(key, table, program) != ""
     except click.ClickException:
         return False
 

@@ -22,6 +22,7 @@ from pf_spamfilt.admin.keeping.selection import Selection, selecting
 from pf_spamfilt.admin.keeping.vault import Entry, Store
 from pf_spamfilt.admin.moments import Moment
 from pf_spamfilt.admin.site import Site
+from pf_spamfilt.cli import installed
 from pf_spamfilt.exits import Ended
 from pf_spamfilt.report import printable
 
@@ -90,8 +91,9 @@ def _stores(site: Site, names: Sequence[str]) -> list[Store]:
     """Return the stores of these names, or all with a path that the settings name. Raises ClickException if none."""
     found = names or vault.named(site.settings())
     if not found:
+        what = "names no quarantine with a path" if os.path.exists(site.settings_file) else "does not exist"
         raise click.ClickException(
-            f"{site.settings_file} names no quarantine with a path: name a store with --store;"
+            f"{site.settings_file} {what}: name a store with --store;"
             " for quarantine at an address, its mailbox: --store maildir:/PATH"
         )
     stores: dict[tuple[str, str], Store] = {}
@@ -292,7 +294,7 @@ def delete(site: Site, /, dry_run: bool, yes: bool, names: tuple[str, ...], **fi
     "expire",
     epilog=_examples(
         "# in /etc/cron.d/pf-spamfilt:",
-        "17 4 * * *  root  /usr/local/bin/pf-spamfilt-admin quarantine expire --days 30",
+        f"17 4 * * *  root  {installed('pf-spamfilt-admin')} quarantine expire --days 30",
     ),
 )
 @click.option("--days", metavar="N", type=click.FloatRange(0), required=True, help="Remove what is older.")

@@ -4,13 +4,13 @@ import functools
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from pf_spamfilt import settings
+from pf_spamfilt.cli import installed
 from pf_spamfilt.door import take_config
 
 NAME = "pf-spamfilt"
@@ -99,9 +99,8 @@ class Site:
 
     @functools.cached_property
     def command(self) -> str:
-        """The path of the filter itself: beside this command, or where PATH has it."""
-        beside = Path(sys.argv[0]).resolve().with_name(NAME)
-        return str(beside) if beside.is_file() else shutil.which(NAME) or f"/usr/local/bin/{NAME}"
+        """The path of the filter itself."""
+        return installed(NAME)
 
     def settings(self) -> settings.Settings:
         """Return the settings. Raises SettingsError."""
@@ -112,13 +111,26 @@ class Site:
 
         Raises ClickException with what it said if it cannot be run or fails.
         """
+        done = self._run(*words)
+        if done.returncode:
+            raise click.ClickException(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+        return done.stdout
+
+    def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         environment = os.environ | {"MAIL_CONFIG": self.directory, "PATH": f"{os.environ.get('PATH', '')}:{_SBIN}"}
         program = shutil.which(words[0], path=environment["PATH"])
         if not program:
             raise click.ClickException(f"{words[0]}: there is no such program: is Postfix installed?")
-        done = subprocess.run([program, *words[1:]], env=environment, capture_output=True, text=True, errors="replace")
-        if done.returncode:
-            raise click.ClickException(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+        return subprocess.run([program, *words[1:]], env=environment, capture_output=True, text=True, errors="replace")
+
+    def lookup(self, key: str, table: str, program: str = "postmap") -> str:
+        """Return what a table has for a key; empty: nothing. Raises ClickException if it cannot be asked.
+
+        postmap(1) and postalias(1) end with 1 for both, but say nothing if only the key is not there.
+        """
+        done = self._run(program, "-q", key, table)
+        if done.returncode and done.stderr.strip():
+            raise click.ClickException(f"{table}: {done.stderr.strip()}")
         return done.stdout
 
     def postconf(self, *words: str) -> str:

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from proving import Host, moved
 
+from lab import setups
 from lab.accounts import FILTER_ACCOUNT
+from lab.local_users import accounts
 from lab.tools import free_port, run
 
 SETTINGS = "/etc/postfix/pf-spamfilt.toml"
 SMTP = "smtp inet n - y - - smtpd\n"
+NO_TRANSPORT = f"spamcheck unix - - n - - discard\n{SMTP}"
 Finding = dict[str, str]
 
 
@@ -188,8 +191,7 @@ def test_no_transport(admin: Admin) -> None:
 
 def local(admin: Admin, words: str = "--pipe-to /bin/cat", master: str = "") -> None:
     """Let mailbox_command run the filter, and no transport, unless `master` has one."""
-    master = master or f"spamcheck unix - - n - - discard\n{SMTP}"
-    admin.postfix.configure(f"mailbox_command = {admin.host.command} {words}\n", master)
+    admin.postfix.configure(f"mailbox_command = {admin.host.command} {words}\n", master or NO_TRANSPORT)
 
 
 def test_filter_in_mailbox_command_needs_no_transport(admin: Admin) -> None:
@@ -208,6 +210,48 @@ def test_filter_in_mailbox_command_beside_a_transport(admin: Admin) -> None:
 def test_filter_in_mailbox_command_that_delivers_nothing(admin: Admin) -> None:
     local(admin, "--stdout")
     assert admin.named() == ["error delivery-form"]
+
+
+READERS = {"procmailrc": f"{setups.PROCMAIL}\n", "mailfilter": f"{setups.MAILDROP}\n"}
+OWN_FILES = {"procmailrc": ".procmailrc", "mailfilter": ".mailfilter", "forward": ".forward"}
+
+
+@pytest.mark.parametrize(("example", "file"), OWN_FILES.items(), ids=OWN_FILES)
+def test_filter_in_a_file_of_a_user_needs_no_transport(admin: Admin, example: str, file: str) -> None:
+    with accounts(admin.host, "jane", "sam") as users:
+        users["sam"].example(example, file)
+        main = READERS.get(example, "")
+        admin.postfix.configure(main, NO_TRANSPORT)
+        assert admin.named() == []
+        admin.postfix.configure(main)
+        (found,) = admin.bad()
+    assert (found["severity"], found["id"]) == ("warning", "delivery-twice")
+    assert found["text"].startswith(f"{users['sam'].home}/{file}: ")
+
+
+def test_filter_in_an_alias_needs_no_transport(admin: Admin) -> None:
+    aliases = admin.settings.with_name("check-table")
+    aliases.write_text(f'jane: "|{admin.host.command} --pipe-to /bin/cat"\n')
+    admin.postfix.configure(f"alias_maps = hash:{aliases}\n", NO_TRANSPORT)
+    assert admin.named() == []
+
+
+def test_mailbox_transport_goes_before_the_filter_in_mailbox_command(admin: Admin) -> None:
+    """The command in the remedy mends it."""
+    local(admin, "--pipe-to /bin/cat\nmailbox_transport = virtual", f"{NO_TRANSPORT}local unix - n n - - local\n")
+    (found,) = admin.bad()
+    assert (found["severity"], found["id"]) == ("warning", "delivery-before")
+    run(["sh", "-c", found["remedy"].removeprefix("Run: ").partition(" && postfix reload")[0]])
+    assert admin.named() == []
+
+
+def test_filter_in_mailbox_command_needs_an_alias_for_root(admin: Admin) -> None:
+    aliases = admin.settings.with_name("check-table")
+    for text, expected in (("postmaster: root\n", ["warning delivery-root"]), ("Root: jane\n", [])):
+        aliases.write_text(text)
+        run(["postalias", f"hash:{aliases}"])
+        local(admin, f"--pipe-to /bin/cat\nmydestination = lab.example\nalias_maps = hash:{aliases}")
+        assert admin.named() == expected
 
 
 def test_settings_that_a_recipient_cannot_read(admin: Admin) -> None:
@@ -267,7 +311,7 @@ def test_command_in_a_remedy_mends_it(admin: Admin, name: str) -> None:
     admin.postfix.configure(main, master + SMTP if name == "filter in main.cf" else master)
     for found in admin.bad():
         command = found["remedy"].partition("un: ")[2].partition(". ")[0]
-        run(["sh", "-c", command.replace("postfix reload", "true").replace("postsuper -r ALL", "true")])
+        run(["sh", "-c", command.replace("postfix reload", "true").replace("postsuper -r ALL deferred", "true")])
     assert admin.named() == []
 
 
@@ -571,6 +615,20 @@ def test_store_that_only_a_table_names(admin: Admin) -> None:
 def test_table_in_a_list_of_patterns(admin: Admin) -> None:
     admin.host.configured('[policy]\nwelcome_senders = ["hash:/etc/postfix/none"]\n')
     assert admin.named() == ["error table"]
+
+
+ADDRESSES = {"root@lab.example": [], "spam@lab.example": ["warning quarantine-address"], "spam@example.com": []}
+
+
+@pytest.mark.parametrize(("address", "expected"), ADDRESSES.items(), ids=ADDRESSES)
+def test_quarantine_at_an_address_of_this_host(admin: Admin, address: str, expected: list[str]) -> None:
+    """Whoever has no account and no alias; of other domains nothing is known."""
+    admin.postfix.configure(
+        "mydestination = lab.example\nlocal_recipient_maps = proxy:unix:passwd.byname $alias_maps\n"
+        "alias_maps = inline:{postmaster=root}\n"
+    )
+    admin.host.configured(f'[policy]\nkill_level = 9\nquarantine = "{address}"\n')
+    assert admin.named() == expected
 
 
 STORES: dict[str, Callable[[Path, int], object]] = {

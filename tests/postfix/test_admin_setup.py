@@ -280,7 +280,23 @@ def test_remove_leaves_kept_mail_and_the_account_whose_it_is(plain: Plain) -> No
     plain.host.deliver("clean")
     said = plain.setup("--remove", "--apply")
     assert f"# {STORE} stays, and so does the account spamfilt, whose it is." in said
+    assert f"\n# 1 message stays kept: pf-spamfilt-admin quarantine list --store dir:{STORE}\n" in said
     assert (len(list(Path(STORE).iterdir())), plain.account() is not None) == (1, True)
+
+
+def test_remove_says_of_kept_mail_where_the_account_is_not_setups(plain: Plain) -> None:
+    """The settings that name the store go; the command that is named finds the mail."""
+    run(["useradd", "--system", "spamfilt"])
+    plain.install("--quarantine", f"maildir:{STORE}")
+    for _ in range(2):
+        plain.host.put("gtube")
+    plain.host.deliver("clean")
+    said = plain.setup("--remove", "--apply")
+    command = f"pf-spamfilt-admin quarantine list --store maildir:{STORE}"
+    assert f"\n# 2 messages stay kept: {command}\n" in said
+    path = f"{Path(plain.host.command).parent}:{ENVIRONMENT['PATH']}"
+    done = subprocess.run(command.split(), env=ENVIRONMENT | {"PATH": path}, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 3
 
 
 def test_remove_takes_an_empty_quarantine_away(plain: Plain) -> None:

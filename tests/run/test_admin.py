@@ -9,6 +9,7 @@ import click
 import pytest
 from terminal import at_terminal
 
+from pf_spamfilt import cli
 from pf_spamfilt.admin.main import commands
 
 NOBODY = 65534
@@ -83,9 +84,30 @@ def test_help_has_an_example_and_needs_no_postfix(run, words):
 
 
 @every_command
-def test_help_is_no_wider_than_a_terminal(run, words):
-    lines = run(*words, "--help")[1].splitlines()
+def test_help_is_no_wider_than_a_terminal(admin, run, words):
+    lines = run(*words, "--help")[1].replace(str(admin.parent), "/usr/local/bin").splitlines()
     assert [line for line in lines if len(line) > 100] == []
+
+
+def test_help_names_the_commands_as_they_are_installed(command, admin, run):
+    """What is copied from it into main.cf or a crontab must be there: otherwise mail bounces."""
+    said = subprocess.run([command, "--help"], env={}, capture_output=True, text=True).stdout
+    assert f"  | {command} --stdout\n" in said
+    assert f"  mailbox_command = {command} --pipe-to /usr/bin/procmail " in said
+    assert f"  root  {admin} quarantine expire --days 30\n" in run("quarantine", "expire", "--help")[1]
+
+
+@pytest.mark.parametrize(
+    "package",
+    ["lib/python3.11/site-packages", "lib/python3/dist-packages", "lib/pf-spamfilt/lib/python3.11/site-packages"],
+)
+def test_a_command_is_in_bin_of_the_prefix_that_has_the_package(tmp_path, monkeypatch, package):
+    """Of a virtual environment, of the distribution, of make install."""
+    monkeypatch.setattr(cli, "__file__", f"{tmp_path}/{package}/pf_spamfilt/cli.py")
+    for folder in (tmp_path, tmp_path / "lib/pf-spamfilt"):
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin/pf-spamfilt").touch()
+    assert cli.installed("pf-spamfilt") == f"{tmp_path}/bin/pf-spamfilt"
 
 
 def test_the_summary_has_a_line_for_every_command(run):

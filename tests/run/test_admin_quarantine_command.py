@@ -396,6 +396,16 @@ def test_json_tells_all(admin, site, place):
     }
 
 
+def test_without_settings_a_store_is_to_be_named(admin, site, place):
+    """As after setup --remove, which leaves the mail where it is."""
+    folder = site()
+    (folder / "pf-spamfilt.toml").unlink()
+    done = admin(folder, "list")
+    said = f"Error: {folder}/pf-spamfilt.toml does not exist: name a store with --store;"
+    assert (done.returncode, done.stderr.decode().startswith(said)) == (1, True)
+    assert b"id0-00000000" in admin(folder, "list", "--store", f"dir:{place}/store").stdout
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_expire_removes_what_is_older(admin, site, kind):
     folder = site(kind)

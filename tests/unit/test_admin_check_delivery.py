@@ -91,6 +91,68 @@ def test_transport_beside_it_scans_twice(filter_there):
     assert found == [(OK, "delivery"), (WARNING, "delivery-twice")]
 
 
+BEFORE = {
+    "mailbox_transport": "lmtp:unix:private/dovecot-lmtp",
+    "mailbox_transport_maps": "hash:/etc/postfix/boxes",
+    "mailbox_command_maps": "hash:/etc/postfix/commands",
+    "local_transport": "lmtp:unix:private/dovecot-lmtp",
+}
+LOCAL = "local unix - n n - - local"
+
+
+@pytest.mark.parametrize(("name", "value"), BEFORE.items())
+def test_what_goes_before_mailbox_command_is_a_warning(filter_there, name, value):
+    instance = with_command(f"{filter_there} --pipe-to sh")
+    instance = instance._replace(services=services(LOCAL, ""), main={**instance.main, name: value})
+    (found,) = [each for each in delivery.look(delivery.hook(instance), instance) if each.severity != OK]
+    assert (found.severity, found.id) == (WARNING, "delivery-before")
+    assert f"/etc/postfix/main.cf: {name}={value} " in found.text
+    assert f"postconf -X {name} " in found.remedy or name.endswith("_maps")
+
+
+def test_what_a_service_sets_is_told_as_its_own(filter_there):
+    instance = with_command(f"{filter_there} --pipe-to sh")
+    instance = instance._replace(services=services(LOCAL, "local/unix/mailbox_transport = lmtp:unix:x"))
+    (found,) = [each for each in delivery.look(delivery.hook(instance), instance) if each.severity != OK]
+    assert "/etc/postfix/master.cf: local/unix: mailbox_transport=" in found.text
+    assert "postconf -PX local/unix/mailbox_transport " in found.remedy
+
+
+@pytest.mark.parametrize("value", ["local", "local:$myhostname", ""])
+def test_local_transport_that_is_local_is_fine(filter_there, value):
+    instance = with_command(f"{filter_there} --pipe-to sh")
+    instance = instance._replace(services=services(LOCAL, ""), main={**instance.main, "local_transport": value})
+    assert [each.severity for each in delivery.look(delivery.hook(instance), instance)] == [OK]
+
+
+def about_root(aliases, destination="example.com", home="/nonexistent"):
+    """Return what is found about root's mail; `aliases` are those tables that have root."""
+    main = {"alias_maps": "hash:/etc/aliases, nis:mail", "mydestination": destination, "default_privs": "nobody"}
+    instance = with_command("pf-spamfilt --pipe-to sh")._replace(main=main)
+    return list(delivery.about_root(instance, lambda table, name: name == "root" and table in aliases, home))
+
+
+def test_root_without_an_alias_is_a_warning():
+    (found,) = about_root([])
+    assert (found.severity, found.id) == (WARNING, "delivery-root")
+    assert "as nobody" in found.text
+    assert "root: jane" in found.remedy
+    assert "into /etc/aliases, then run: newaliases" in found.remedy
+
+
+def test_root_with_an_alias_is_fine():
+    assert [each.severity for each in about_root(["nis:mail"])] == [OK]
+
+
+def test_root_with_a_forward_is_fine(tmp_path):
+    (tmp_path / ".forward").write_text("jane\n")
+    assert [each.severity for each in about_root([], home=str(tmp_path))] == [OK]
+
+
+def test_where_no_domain_is_local_root_has_no_mail():
+    assert about_root([], destination="") == []
+
+
 def test_store_is_not_for_all_recipients():
     hook = delivery.hook(with_command("pf-spamfilt --pipe-to sh"))
     found = list(delivery.about_quarantines(hook, ["spam@example.com", "dir:/var/spool/pf-spamfilt"]))

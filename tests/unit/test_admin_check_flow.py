@@ -16,6 +16,7 @@ submission inet n - y - - smtpd
 spamcheck unix - n n - 10 pipe flags=Rq
 amavis unix - - n - 2 smtp
 """
+INSIDE = "10.0.0.1:smtp inet n - y - - smtpd\n"
 FILTERED = "smtp/inet/content_filter = spamcheck:\n"
 OURS = Transport("spamcheck", "10", {}, ["/usr/local/bin/pf-spamfilt"])
 
@@ -72,6 +73,7 @@ def test_filter_in_main_cf_is_a_loop():
     assert "/etc/postfix/main.cf" in found.text
     assert "postconf -X content_filter" in found.remedy
     assert "smtp/inet/content_filter=spamcheck:" in found.remedy
+    assert found.remedy.endswith("; postsuper -r ALL deferred")  # what is on hold stays there
 
 
 def test_filter_in_main_cf_that_pickup_overrides_is_no_loop():
@@ -120,6 +122,39 @@ def test_smtp_server_with_authentication_gets_foreign_mail_nevertheless(service)
         postfix(f"{name}/{kind}/smtpd_sasl_auth_enable = yes\n", f"{service}\nspamcheck unix - n n - - pipe")
     )
     assert bad(found) == [(WARNING, "unfiltered")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("smtpd_relay_restrictions", "permit_mynetworks,reject"),
+        ("smtpd_relay_restrictions", "permit_sasl_authenticated, permit_mynetworks, reject"),
+        ("smtpd_recipient_restrictions", "reject_non_fqdn_recipient permit_mynetworks reject"),
+        ("smtpd_client_restrictions", "permit_mynetworks, reject"),
+    ],
+)
+def test_service_that_lets_in_none_but_known_clients_needs_no_filter(name, value):
+    """As the inside address of examples/gateway."""
+    found = list(flow.look(postfix(f"{FILTERED}10.0.0.1:smtp/inet/{name} = {value}\n", f"{ENTRIES}{INSIDE}")))
+    assert bad(found) == []
+    assert any("10.0.0.1:smtp/inet: no content_filter: only clients" in each.text for each in found)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "reject_unauth_destination",
+        "permit_mynetworks, reject_unauth_destination",
+        "permit_mynetworks, check_client_access static:OK, reject",
+        "permit_mynetworks, permit_auth_destination, reject",
+        "permit_mynetworks, warn_if_reject reject",
+        "permit_mynetworks",
+        "",
+    ],
+)
+def test_service_that_lets_in_others_needs_the_filter(value):
+    options = f"{FILTERED}10.0.0.1:smtp/inet/smtpd_relay_restrictions = {value}\n"
+    assert bad(flow.look(postfix(options, f"{ENTRIES}{INSIDE}"))) == [(WARNING, "unfiltered")]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[127.0.0.1]", "localhost", "[::1]"])

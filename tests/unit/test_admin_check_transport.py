@@ -261,13 +261,13 @@ def test_commands_for_another_instance_name_its_directory():
     found = warning(
         "loop",
         "postfix reload",
-        "Run: postconf -X x; postfix reload; postsuper -r ALL; postfix-x pf-spamfilt-admin compile",
+        "Run: postconf -X x; postfix reload; postsuper -r ALL deferred; postfix-x pf-spamfilt-admin compile",
     )
     there = for_directory(found, "/etc/postfix-in")
     assert there.text == "postfix reload"
     assert there.remedy == (
-        "Run: postconf -c /etc/postfix-in -X x; postfix -c /etc/postfix-in reload; postsuper -c /etc/postfix-in -r ALL;"
-        " postfix-x pf-spamfilt-admin -c /etc/postfix-in compile"
+        "Run: postconf -c /etc/postfix-in -X x; postfix -c /etc/postfix-in reload; postsuper -c /etc/postfix-in"
+        " -r ALL deferred; postfix-x pf-spamfilt-admin -c /etc/postfix-in compile"
     )
 
 

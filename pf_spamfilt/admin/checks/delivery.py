@@ -1,14 +1,16 @@
 """Local delivery, see local(8): a filter that mailbox_command runs, as each recipient. Nearly pure."""
 
+import os
+import re
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from pf_spamfilt import settings
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
-from pf_spamfilt.admin.checks.instance import Instance
+from pf_spamfilt.admin.checks.instance import Instance, Service
 from pf_spamfilt.admin.site import NAME
 from pf_spamfilt.door import take_config
 
@@ -16,6 +18,9 @@ from pf_spamfilt.door import take_config
 _PATH = "/usr/bin:/bin"
 _PIPE_TO = "--pipe-to"
 _PARAMETER = "mailbox_command"
+# What local(8) follows instead of mailbox_command; the last one names what delivers instead of local(8).
+_BEFORE = ("mailbox_transport_maps", "mailbox_transport", "mailbox_command_maps", "local_transport")
+_ALIASES = "/etc/aliases"
 
 
 class Hook(NamedTuple):
@@ -61,7 +66,7 @@ def _argv(value: str) -> list[str]:
 
 def look(found: Hook, instance: Instance) -> Iterator[Finding]:
     """Yield what is wrong with it, and whether a transport runs the filter, too."""
-    wrong = [*about_form(found), *about_programs(found)]
+    wrong = [*about_form(found), *about_programs(found), *about_precedence(instance)]
     yield from wrong or [ok("delivery", f"{found.where}: runs the filter as it should")]
     for transport in instance.transports[:1]:
         text = f"{found.where} runs the filter, and the transport {transport.service} does: local mail is scanned twice"
@@ -85,6 +90,46 @@ def about_programs(found: Hook) -> Iterator[Finding]:
         if not shutil.which(path, path=_PATH):
             text = f"{found.where}: {path}: there is no such program: local mail {then}"
             yield error("delivery-program", text, "Name the right one there, then run: postfix reload")
+
+
+def about_precedence(instance: Instance) -> Iterator[Finding]:
+    """Yield what takes local mail before it comes to mailbox_command."""
+    for service in instance.running("local"):
+        for name in _BEFORE if _argv(instance.value(service, _PARAMETER)) else ():
+            value = instance.value(service, name)
+            if value and not (name == "local_transport" and _is_local(instance, value)):
+                yield _before(instance, service, name, value)
+
+
+def _is_local(instance: Instance, value: str) -> bool:
+    return value.partition(":")[0] in [each.name for each in instance.running("local")]
+
+
+def _before(instance: Instance, service: Service, name: str, value: str) -> Finding:
+    where, option = instance.main_cf, f"-X {name}"
+    if name in service.overrides:
+        where, option = f"{instance.master_cf}: {service.key}", f"-PX {service.key}/{name}"
+    if name.endswith("_maps"):
+        whose, remedy = "accounts in it are", "Take those out there"
+    else:
+        whose, remedy = "local mail is", f"Run: postconf {option} && postfix reload"
+    text = f"{where}: {name}={value} goes before {_PARAMETER}: {whose} not filtered by that"
+    return warning("delivery-before", text, f"{remedy}; or filter by a transport: pf-spamfilt-admin setup")
+
+
+def about_root(instance: Instance, has: Callable[[str, str], bool], home: str = "/root") -> Iterator[Finding]:
+    """Yield whether root's mail is delivered: local(8) runs no command as root; `has` tells if a table has a name."""
+    tables = instance.main.get("alias_maps", "").replace(",", " ").split()
+    if not instance.main.get("mydestination"):  # no mail is local
+        return
+    if os.path.exists(f"{home}/.forward") or any(has(table, "root") for table in tables):
+        yield ok("delivery-root", f"{instance.main_cf}: root's mail goes to somebody else")
+        return
+    user = instance.main.get("default_privs", "nobody")
+    what = f"its mail is delivered as {user}: into {user}'s mailbox, or not at all"
+    text = f"{instance.main_cf}: alias_maps has no root: {what}"
+    file = next(iter(re.findall(r":(/[^\s,]+)", " ".join(tables))), _ALIASES)
+    yield warning("delivery-root", text, f'Write "root: jane", who reads it, into {file}, then run: newaliases')
 
 
 def about_quarantines(found: Hook, quarantines: Iterable[str]) -> Iterator[Finding]:

@@ -16,6 +16,9 @@ from pf_spamfilt.settings import DEFAULT_FOLDER
 RELOAD = "postfix reload"
 _SMTP = ("smtp", "25")
 _SUBMISSION = ("submission", "submissions", "smtps", "465", "587")
+# Who comes in here is known: each list is one that all mail has to pass.
+_KNOWN = ("permit_mynetworks", "permit_sasl_authenticated", "permit_tls_clientcerts")
+_LISTS = [f"smtpd_{stage}_restrictions" for stage in ("client", "helo", "sender", "relay", "recipient")]
 _LOOPBACK = re.compile(r"\[?(127\.[\d.]+|localhost|::1)\]?")
 # What cleanup(8) does with all mail, what the filter gives back too.
 _CHECKS_OF_ALL_MAIL = ("header_checks", "body_checks", "mime_header_checks", "nested_header_checks")
@@ -85,7 +88,7 @@ def about_loops(instance: Instance, ours: Sequence[str]) -> Iterator[Finding]:
         else:
             text = f"{instance.main_cf}: content_filter={value} holds for pickup, too: what the filter gives back loops"
             remedy = f"Run: postconf -X content_filter; postconf -P '{_main_server(instance)}/content_filter={value}'"
-            yield error("loop", text, f"{remedy}; {RELOAD}; postsuper -r ALL")
+            yield error("loop", text, f"{remedy}; {RELOAD}; postsuper -r ALL deferred")
     pickups = instance.running("pickup")
     if all("no_header_body_checks" in instance.value(each, "receive_override_options") for each in pickups):
         return
@@ -121,11 +124,20 @@ def about_duplicates(instance: Instance) -> Iterator[Finding]:
 
 def _main_server(instance: Instance) -> str:
     """Return the service by which foreign mail comes."""
-    return next((each.key for each in instance.receiving() if _is_for_foreign_mail(each)), "smtp/inet")
+    return next((each.key for each in instance.receiving() if _is_for_foreign_mail(instance, each)), "smtp/inet")
 
 
-def _is_for_foreign_mail(service: Service) -> bool:
-    return not _is_submission(service) and not _is_local(service)
+def _is_for_foreign_mail(instance: Instance, service: Service) -> bool:
+    return not (_is_submission(service) or _is_local(service) or _is_closed(instance, service))
+
+
+def _is_closed(instance: Instance, service: Service) -> bool:
+    """Tell whether one of its lists lets in known clients, and then rejects all others."""
+    return any(_rejects_strangers(instance.value(service, name).replace(",", " ").split()) for name in _LISTS)
+
+
+def _rejects_strangers(words: Sequence[str]) -> bool:
+    return words[-1:] == ["reject"] and all(word in _KNOWN or word.startswith("reject") for word in words)
 
 
 def _is_submission(service: Service) -> bool:
@@ -174,7 +186,7 @@ def _text(file: str) -> str:
 
 def about_services(instance: Instance, ours: Sequence[str], elsewhere: Sequence[str]) -> Iterator[Finding]:
     """Yield which services give mail to the filter; `elsewhere` are FILTER actions that do."""
-    foreign = [each for each in instance.receiving() if _is_for_foreign_mail(each)]
+    foreign = [each for each in instance.receiving() if _is_for_foreign_mail(instance, each)]
     unfiltered = [each for each in foreign if not _is_filtered(instance, each, ours)]
     for where in elsewhere:
         yield ok("unfiltered", f"{where}: FILTER gives mail to the filter")
@@ -182,15 +194,18 @@ def about_services(instance: Instance, ours: Sequence[str], elsewhere: Sequence[
         if _is_filtered(instance, service, ours):
             yield ok("unfiltered", f"{instance.master_cf}: {service.key}: mail goes to the filter")
         elif service not in unfiltered or elsewhere:
-            yield ok("unfiltered", f"{instance.master_cf}: {service.key}: no content_filter: {_excuse(service)}")
+            excuse = _excuse(instance, service)
+            yield ok("unfiltered", f"{instance.master_cf}: {service.key}: no content_filter: {excuse}")
         else:
             yield warning("unfiltered", _unfiltered(instance, service), _remedy(service, ours))
 
 
-def _excuse(service: Service) -> str:
+def _excuse(instance: Instance, service: Service) -> str:
     """Return why it need not be wrong that mail which comes by a service is not filtered."""
     if _is_submission(service):
         return "it is for your own users"
+    if _is_closed(instance, service):
+        return "only clients that you know are let in"
     return "only this host can connect" if _is_local(service) else "FILTER decides what is filtered"
 
 
@@ -202,7 +217,7 @@ def _unfiltered(instance: Instance, service: Service) -> str:
 
 def _remedy(service: Service, ours: Sequence[str]) -> str:
     if not ours:
-        return "First add the transport: pf-spamfilt-admin setup"
+        return "First see to what is said of the transport"
     return f"Run: postconf -P '{service.key}/content_filter={ours[0]}:' && {RELOAD}"
 
 

@@ -150,7 +150,9 @@ def _entries(name: str, command: list[str]) -> Iterator[tuple[str, str]]:
 def about_store(destination: str, me: str) -> Iterator[Finding]:
     """Yield whether mail can be kept there."""
     if not destination.startswith(settings.STORES):
-        yield ok("quarantine", f"{destination}: is an address; that its mailbox exists was not tried")
+        yield ok(
+            "quarantine", f"{destination}: is an address; that mail arrives there was not tried: send it a message"
+        )
         return
     kind, _, path = destination.partition(":")
     folder = os.path.dirname(path) if kind == "mbox" else path

@@ -10,6 +10,8 @@ from pf_spamfilt.admin.site import Site, Transport
 from pf_spamfilt.door import take_config
 
 SETUP = "Run: pf-spamfilt-admin setup"
+_BY_SMTP = "For mail that comes by SMTP, run: pf-spamfilt-admin setup --apply"
+_BY_LOCAL = "If you meant local delivery: no .procmailrc, .mailfilter or .forward that could be read names it yet"
 # What a flag does that a filter must not have, and whether mail is lost by it.
 _FLAGS = {
     "D": (error, "adds Delivered-To, for which local(8) bounces what the filter gives back, as a loop"),
@@ -35,7 +37,7 @@ def look(instance: Instance, site: Site) -> Iterator[Finding]:
     """Yield what is found about all transports that run the filter."""
     if not instance.transports:
         text = f"{instance.master_cf}: no transport runs pf-spamfilt, nor does mailbox_command in {instance.main_cf}"
-        yield error("transport", text, f"{SETUP} --apply. If users' ~/.procmailrc or ~/.forward run it, all is well")
+        yield error("transport", text, f"{_BY_SMTP}. {_BY_LOCAL}")
     for transport in instance.transports:
         found = list(_about(transport, instance))
         yield from found or [ok("transport", f"{_where(transport, instance)}: the entry is as it should be")]

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +15,14 @@ from typing import NamedTuple
 import click
 
 from pf_spamfilt import settings
-from pf_spamfilt.admin.output import progress
+from pf_spamfilt.admin.keeping import vault
+from pf_spamfilt.admin.output import counted, progress
 from pf_spamfilt.admin.setups import install, mastercf, step
 from pf_spamfilt.admin.setups.install import BEFORE, MADE_BY
 from pf_spamfilt.admin.setups.mastercf import Edit
 from pf_spamfilt.admin.setups.step import Step
 from pf_spamfilt.admin.site import Site, Transport
-from pf_spamfilt.exits import SettingsError
+from pf_spamfilt.exits import Ended, SettingsError
 
 # How many queue files one postcat(1) is given.
 _BATCH = 100
@@ -115,6 +117,7 @@ def _belongings(site: Site, name: str, ours: Transport | None, notes: list[str])
     made = [each for each in pwd.getpwall() if each.pw_gecos == MADE_BY and (not ours or each.pw_name == ours.user)]
     if ours and not made:
         notes.append(f"The account {ours.user} stays: setup has not made it.")
+    notes += _kept(site)
     steps = _settings(site, notes)
     try:
         stores = _stores(site) if made else []
@@ -132,6 +135,25 @@ def _belongings(site: Site, name: str, ours: Transport | None, notes: list[str])
             steps.append(step.run(site, "The quarantine, which is empty.", *words))
         steps.append(step.run(site, "The account.", "userdel", user.pw_name))
     return steps
+
+
+def _kept(site: Site) -> Iterator[str]:
+    """Yield where mail stays in quarantine, and how it is found when the settings no longer name the store."""
+    try:
+        names = vault.named(site.settings())
+    except SettingsError:  # then they stay
+        return
+    for name in names:
+        words = step.postfix(site, "pf-spamfilt-admin", "quarantine", "list", "--store", name)
+        try:
+            count = len(vault.store(name).entries())
+        except (FileNotFoundError, PermissionError):  # there is none; or this is not root, and only shown
+            continue
+        except (OSError, Ended):
+            yield f"{name} stays, and could not be read: {shlex.join(words)}"
+            continue
+        if count:
+            yield f"{counted(count, 'message')} {'stays' if count == 1 else 'stay'} kept: {shlex.join(words)}"
 
 
 def _settings(site: Site, notes: list[str]) -> list[Step]:

@@ -1,0 +1,156 @@
+"""Which files of local delivery name the filter, and what check makes of them."""
+
+import os
+import pwd
+
+import pytest
+
+from pf_spamfilt.admin.account import Account
+from pf_spamfilt.admin.checks import transport, users
+from pf_spamfilt.admin.checks.delivery import Hook
+from pf_spamfilt.admin.checks.findings import ERROR, OK, WARNING
+from pf_spamfilt.admin.checks.instance import Instance
+from pf_spamfilt.admin.site import Site, Transport
+
+FORWARD = '"|/usr/local/bin/pf-spamfilt --pipe-to /usr/bin/procmail -t"\n'
+TRANSPORT = Transport("spamcheck", "10", {}, ["/usr/local/bin/pf-spamfilt"])
+PROCMAIL = Hook("main.cf: mailbox_command", ["/a/pf-spamfilt", "--pipe-to", "/usr/bin/procmail", "-t"])
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The home of the only account; no file for all users is there."""
+    monkeypatch.setattr(users, "SHARED", (f"{tmp_path}/procmailrc",))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [account(f"{tmp_path}/home/jane"), account("/"), account("")])
+    folder = tmp_path / "home" / "jane"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def account(home):
+    return pwd.struct_passwd(("jane", "x", 1000, 1000, "", home, "/bin/sh"))
+
+
+def postfix(*transports, **main):
+    return Instance("/etc/postfix", [], main, list(transports), Account(89, 89), 90)
+
+
+def bad(found):
+    return [(each.severity, each.id) for each in found if each.severity != OK]
+
+
+@pytest.mark.parametrize("name", [".procmailrc", ".mailfilter", ".forward"])
+def test_files_in_homes_are_found(home, name):
+    (home / name).write_text(FORWARD)
+    assert users.naming("") == [f"{home}/{name}"]
+
+
+def test_file_for_all_users_is_found(home):
+    (home.parents[1] / "procmailrc").write_text(":0fw\n| pf-spamfilt --stdout\n")
+    assert users.naming("") == [f"{home.parents[1]}/procmailrc"]
+
+
+def test_aliases_are_found_by_the_table_that_main_cf_names(home, tmp_path):
+    (tmp_path / "aliases").write_text("jane: " + FORWARD)
+    assert users.naming(f"hash:{tmp_path}/aliases, nis:mail.aliases") == [f"{tmp_path}/aliases"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# | /usr/bin/pf-spamfilt --stdout\n",
+        "  #| pf-spamfilt\n",
+        "LOGFILE=/var/log/pf-spamfilt.log\n",
+        "| /opt/my-pf-spamfilt --stdout\n",
+        "| pf-spamfilt-admin report\n",
+        "| pf-spamfilt2\n",
+    ],
+)
+def test_comments_and_other_names_do_not_count(home, text):
+    (home / ".procmailrc").write_text(text)
+    assert users.naming("") == []
+
+
+def test_file_of_empty_lines_takes_no_time(home):
+    (home / ".procmailrc").write_text("\n" * 1_000_000 + "| pf-spamfilt --stdout\n")
+    assert users.naming("") == [f"{home}/.procmailrc"]
+
+
+def test_what_is_no_file_is_not_waited_for(home):
+    os.mkfifo(home / ".forward")
+    (home / ".procmailrc").mkdir()
+    (home / ".mailfilter").symlink_to("/dev/zero")
+    assert users.naming("") == []
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "autofs", "cifs", "fuse.sshfs"])
+def test_homes_on_other_hosts_are_left_alone(home, tmp_path, monkeypatch, kind):
+    """A server that is down would hold up the check for ever."""
+    (home / ".forward").write_text(FORWARD)
+    (tmp_path / "mounts").write_text(f"server:/ {home.parent} {kind} rw 0 0\nserver:/ / nfs rw 0 0\n")
+    monkeypatch.setattr(users, "MOUNTS", f"{tmp_path}/mounts")
+    assert users.naming("") == []
+
+
+def test_homes_are_looked_at_for_a_while_only(home, monkeypatch):
+    (home / ".forward").write_text(FORWARD)
+    monkeypatch.setattr(users, "PATIENCE", -1)
+    assert users.naming("") == []
+
+
+def test_such_a_file_alone_is_fine():
+    command = "procmail -t"
+    (found,) = users.look(["/home/jane/.procmailrc", "/home/sam/.forward"], postfix(mailbox_command=command), None)
+    assert (found.severity, found.id) == (OK, "delivery")
+    assert found.text.startswith("/home/jane/.procmailrc and 1 other file: ")
+
+
+READ = {
+    "mailbox_command": "/usr/bin/procmail -t",
+    "mailbox_command_maps": "hash:/x",
+    "mailbox_transport_maps": "hash:/x",
+    "mailbox_transport": "procmail:",
+    "virtual_transport": "procmail",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), READ.items())
+def test_file_that_its_program_reads_is_fine(name, value):
+    assert bad(users.look(["/etc/procmailrc"], postfix(**{name: value}), None)) == []
+
+
+@pytest.mark.parametrize("value", ["", "/usr/bin/maildrop -d $USER"])
+def test_file_that_nothing_reads_filters_nothing(home, value):
+    instance = postfix(mailbox_command=value)
+    (found,) = users.look([f"{home}/.procmailrc"], instance, None)
+    assert (found.severity, found.id) == (WARNING, "delivery-unread")
+    assert "mailbox_command = procmail -t" in found.remedy
+    assert list(users.look([f"{home}/.procmailrc"], instance._replace(transports=[TRANSPORT]), None)) == []
+    (home / ".forward").write_text('"|/usr/bin/procmail -t"\n')
+    assert bad(users.look([f"{home}/.procmailrc"], instance, None)) == []
+
+
+def test_transport_beside_such_a_file_scans_twice():
+    assert bad(users.look(["/home/jane/.forward"], postfix(TRANSPORT), None)) == [(WARNING, "delivery-twice")]
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/home/jane/.procmailrc", [(WARNING, "delivery-twice")]),
+        ("/etc/procmailrc", [(WARNING, "delivery-twice")]),
+        ("/home/jane/.mailfilter", []),
+        ("/home/jane/.forward", []),
+    ],
+)
+def test_mailbox_command_scans_twice_what_its_program_reads(file, expected):
+    """What is in ~/.forward is done instead of it."""
+    assert bad(users.look([file], postfix(), PROCMAIL)) == expected
+
+
+def test_without_any_both_ways_are_named():
+    (found,) = transport.look(postfix(), Site("/etc/postfix"))
+    assert (found.severity, found.id) == (ERROR, "transport")
+    assert "pf-spamfilt-admin setup --apply" in found.remedy
+    assert "no .procmailrc, .mailfilter or .forward that could be read names it" in found.remedy
