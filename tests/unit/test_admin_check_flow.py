@@ -231,6 +231,12 @@ def test_milter_that_signs_what_the_filter_gives_back_is_a_warning():
     assert bad(flow.look(postfix(non_smtpd_milters="inet:localhost:8891"))) == [(WARNING, "milters")]
 
 
+def test_remedy_against_milters_leaves_other_overrides():
+    options = f"{FILTERED}pickup/unix/receive_override_options = no_header_body_checks\n"
+    (found,) = [each for each in flow.look(postfix(options, non_smtpd_milters="inet:x:1")) if each.severity != OK]
+    assert "pickup/unix/receive_override_options=no_header_body_checks,no_milters'" in found.remedy
+
+
 def test_milter_that_pickup_leaves_out_is_fine():
     options = f"{FILTERED}pickup/unix/receive_override_options = no_milters\n"
     assert bad(flow.look(postfix(options, non_smtpd_milters="inet:localhost:8891"))) == []

@@ -239,12 +239,14 @@ def about_milters(instance: Instance) -> Iterator[Finding]:
     """Yield whether milters take what the filter gives back for mail of this host."""
     for service in instance.running("pickup"):
         milters = instance.value(service, "non_smtpd_milters")
-        if milters and "no_milters" not in instance.value(service, "receive_override_options"):
+        options = instance.value(service, "receive_override_options")
+        if milters and "no_milters" not in options:
             text = (
                 f"{_set_in(instance, service, 'non_smtpd_milters')}: non_smtpd_milters={milters} get filtered mail"
                 " once more, as mail of this host: one that signs (DKIM) signs what came from outside"
             )
-            remedy = f"Run: postconf -P '{service.key}/receive_override_options=no_milters' && {RELOAD}"
+            value = ",".join(filter(None, (options, "no_milters")))
+            remedy = f"Run: postconf -P '{service.key}/receive_override_options={value}' && {RELOAD}"
             yield warning(
                 "milters", text, f"{remedy}. What this host's programs send then has to come by SMTP to be signed"
             )
