@@ -110,10 +110,13 @@ class ToStdout(Hook):
         return words or self.from_environment()
 
     def check(self, running: "Filter") -> None:
-        """Refuse the one pipe for both outputs that Postfix gives a command: it logs what it reads there."""
+        """Refuse the one pipe for both outputs that Postfix gives a command: it logs what it reads there.
+
+        A person may have one, too, as in `2>&1 | less`, and has a terminal.
+        """
         out, words = posix.fstat(1), posix.fstat(2)
         is_one_pipe = stat.S_ISFIFO(out.st_mode) and (out.st_dev, out.st_ino) == (words.st_dev, words.st_ino)
-        if is_one_pipe and b"MAIL_CONFIG" in posix.environ:
+        if is_one_pipe and not _has_terminal():
             raise SettingsError(f"{self.name} delivers nothing if Postfix itself reads it: use {ToCommand.name}")
         super().check(running)
 
@@ -172,7 +175,7 @@ class ToCommand(Hook):
         """
         argv = self.words()
         process.hold_signals()
-        ended = process.run(argv, message.fd, disposal.deadline)
+        ended = process.run(argv, message.fd, disposal.deadline, to_end=True)  # as local(8) reads
         disposal.log.child(argv, ended)
         if ended.status == 0:
             return
@@ -183,6 +186,14 @@ class ToCommand(Hook):
         if ended.status in SYSEXITS and code[:1] == known[:1]:
             failure.status = ended.status
         raise failure
+
+
+def _has_terminal() -> bool:
+    try:
+        posix.close(posix.open("/dev/tty", posix.O_RDONLY | posix.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _is_shown_as(address: bytes, shown: bytes) -> bool:

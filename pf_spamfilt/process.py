@@ -17,6 +17,7 @@ from pf_spamfilt.exits import Deferred, Stopped, system_error
 GRACE = 2.0
 # How much a program may write that is not a message, in bytes.
 OUTPUT_LIMIT = 1 << 20
+_PIPE = 1 << 16
 _WAKE = 0.05
 _STOPPING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 _RESET = (
@@ -71,19 +72,31 @@ def hold_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_BLOCK, (*_STOPPING, _signal.SIGQUIT))
 
 
-def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit: int = OUTPUT_LIMIT) -> Finished:
+def run(
+    argv: list[bytes],
+    stdin: int,
+    deadline: float,
+    stdout: int = -1,
+    limit: int = OUTPUT_LIMIT,
+    to_end: bool = False,
+) -> Finished:
     """Run `argv` to its end and return its exit status, or minus the signal that killed it, and what it said.
 
     `stdin` is a file, read from its start, and `stdout` another. Without `stdout` both outputs are captured, otherwise
     only stderr is. `deadline` is a time.monotonic(): past it, or when there are more than `limit` bytes in stdout or
     OUTPUT_LIMIT in what is captured, the program is ended and TimedOut raised. Raises Deferred if it cannot be started.
+    With `to_end` what it has left in the background may go on to write: that is waited for, but for no status.
     """
     words = _Words()
     try:
         posix.lseek(stdin, 0, 0)
         # A signal between start and try would leave the program behind.
         before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)
-        pid = _start(argv, stdin, words.end if stdout < 0 else stdout, words.end)
+        try:
+            pid = _start(argv, stdin, words.end if stdout < 0 else stdout, words.end)
+        except BaseException:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+            raise
         try:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
             status = _wait(pid, report.printable(argv[0]), deadline, words, stdout, limit)
@@ -91,43 +104,51 @@ def run(argv: list[bytes], stdin: int, deadline: float, stdout: int = -1, limit:
             _end(pid)
             raise
         words.read()
+        if to_end:
+            words.read_to_end(deadline)
         return Finished(posix.waitstatus_to_exitcode(status), bytes(words.said))
     finally:
         words.close()
 
 
 class _Words:
-    """What a program says: `end` is the pipe's end for it, `said` what has come, of which OUTPUT_LIMIT is enough.
+    """What a program says: it comes from `begin` to `end` of a pipe, and is `said`, of which OUTPUT_LIMIT is enough."""
 
-    There is no waiting for the end of it: what the program has left in the background may have the pipe open for ever.
-    """
-
-    __slots__ = ("_begin", "end", "said")
+    __slots__ = ("begin", "end", "said")
 
     def __init__(self) -> None:
         try:
-            self._begin, self.end = posix.pipe()
+            self.begin, self.end = posix.pipe()
         except OSError as error:
             raise system_error("cannot make a pipe", error) from None
-        posix.set_blocking(self._begin, False)
+        posix.set_blocking(self.begin, False)
+        posix.fchmod(self.end, 0o622)  # a program that has become another account may open /dev/stderr anew
         self.said = bytearray()
-
-    def register(self, poll: "select.poll") -> None:
-        """Wake up when there is something to read."""
-        poll.register(self._begin, select.POLLIN)
 
     def read(self) -> None:
         """Read what is there."""
         try:
             while len(self.said) <= OUTPUT_LIMIT:
-                self.said += posix.read(self._begin, OUTPUT_LIMIT)
+                self.said += posix.read(self.begin, _PIPE)
         except BlockingIOError:
             pass
 
-    def close(self) -> None:
-        """Close the pipe: who still writes there is told that nobody reads."""
-        posix.close(self._begin)
+    def read_to_end(self, deadline: float) -> None:
+        """Read until nobody writes any more: who did, without a reader, would die of it."""
         posix.close(self.end)
+        self.end = -1
+        poll = select.poll()
+        poll.register(self.begin, select.POLLIN)
+        while poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+            if not (more := posix.read(self.begin, _PIPE)):
+                return
+            self.said += more[: max(0, OUTPUT_LIMIT - len(self.said))]
+
+    def close(self) -> None:
+        """Close the pipe."""
+        posix.close(self.begin)
+        if self.end >= 0:
+            posix.close(self.end)
 
 
 def _start(argv: list[bytes], *files: int) -> int:
@@ -148,7 +169,7 @@ def _start(argv: list[bytes], *files: int) -> int:
 def _wait(pid: int, name: str, deadline: float, words: _Words, stdout: int, limit: int) -> int:
     """Return the wait status; raise TimedOut when the program must be ended."""
     poll = select.poll()
-    words.register(poll)
+    poll.register(words.begin, select.POLLIN)
     pause = _WAKE
     try:
         watch = posix.pidfd_open(pid)

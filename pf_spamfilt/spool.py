@@ -46,8 +46,8 @@ class Feeder:
     """Whoever writes the message into our stdin: pipe(8), local(8), a shell.
 
     When Postfix stops in the middle of a message, the filter sees an ordinary end of file. Its feeder is gone then:
-    stdout has no reader any more, or one of the processes between the feeder and us has a new parent. Between are the
-    launcher and, in local delivery, shells, all in the session that the feeder has made.
+    stdout has no reader any more, or who was its child has a new parent: the launcher, and the leader of our session,
+    whom it has started. What is between the two, such as shells and procmail's clones, may end when it likes.
     """
 
     def __init__(self, chain: str) -> None:
@@ -57,7 +57,8 @@ class Feeder:
         self._may_cut = not stat.S_ISREG(posix.fstat(0).st_mode)
         self._parents: dict[int, int] = {}
         if parent:
-            self._parents = {self._launcher: int(parent), **_parents(int(parent), posix.getsid(0))}
+            leader = posix.getsid(0)
+            self._parents = {leader: _parent(leader), self._launcher: int(parent)}
 
     def check(self) -> None:
         """Raise Deferred if the feeder is gone. A regular file on stdin has no feeder."""
@@ -73,18 +74,6 @@ class Feeder:
         poll = select.poll()
         poll.register(1, 0)
         return poll.poll(0) != []
-
-
-def _parents(process: int, session: int) -> dict[int, int]:
-    """Return those of a process and its ancestors that are in a session, each with its parent."""
-    found: dict[int, int] = {}
-    try:
-        while posix.getsid(process) == session and (parent := _parent(process)):
-            found[process] = parent
-            process = parent
-    except OSError:  # it is gone
-        pass
-    return found
 
 
 def _parent(process: int) -> int:

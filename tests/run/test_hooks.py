@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -109,28 +110,38 @@ def test_the_whole_message_is_on_stdout_and_nothing_else(run):
     assert (done.status, done.stdout, done.stderr) == (0, marked(), "")
 
 
-def test_what_postfix_would_log_instead_of_delivering_is_a_deferral(command, site):
-    """One pipe is stdout and stderr: local(8) logs what it reads there, and takes status 0 for a delivery."""
+@pytest.mark.parametrize("environment", [{}, {"MAIL_CONFIG": "/etc/postfix"}])
+def test_what_postfix_would_log_instead_of_delivering_is_a_deferral(command, site, environment):
+    """One pipe is stdout and stderr: local(8) logs what it reads there, and takes status 0 for a delivery.
+
+    maildrop, between the two, takes MAIL_CONFIG away.
+    """
     done = subprocess.run(
-        [command, "--stdout"],
+        [command, "--config", site / "pf-spamfilt.toml", "--stdout"],
         input=MESSAGE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)},
+        env={"PATH": "/usr/bin:/bin"} | environment,
+        start_new_session=True,
     )
     assert done.returncode == 75
     assert done.stdout == b"4.3.5 --stdout delivers nothing if Postfix itself reads it: use --pipe-to\n"
 
 
 def test_what_a_person_sends_through_one_pipe_is_written(command, site):
-    """As in `... 2>&1 | less`: here nobody takes status 0 for a delivery."""
+    """As in `... 2>&1 | less` at a terminal: nobody takes status 0 for a delivery there."""
+    master, slave = pty.openpty()
     done = subprocess.run(
         [command, "--config", site / "pf-spamfilt.toml", "--stdout"],
         input=MESSAGE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={"PATH": "/usr/bin:/bin"},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
     )
+    os.close(master)
+    os.close(slave)
     assert (done.returncode, done.stdout) == (0, marked())
 
 
@@ -747,6 +758,18 @@ def test_a_command_that_writes_without_end_is_a_deferral(pipe_to):
     assert (done.status, "wrote without end" in done.stdout.decode()) == (75, True)
 
 
+def test_what_the_command_leaves_in_the_background_can_still_say_something(pipe_to, site):
+    """Nobody to read it would kill it, and it may be what delivers."""
+    delivered = '(sleep 0.5; echo delivering >&2; mv "$MAIL_CONFIG/taken" "$MAIL_CONFIG/delivered")'
+    assert pipe_to(f"{TAKE}; {delivered} & exit 0").status == 0
+    assert (site / "delivered").read_bytes() == marked()
+
+
+def test_a_command_that_has_become_another_account_can_open_its_stderr(pipe_to, site):
+    script = "setpriv --reuid=65534 --clear-groups sh -c 'echo gone >/dev/stderr'; exit 75"
+    assert pipe_to(script).stdout.endswith(b"exited with status 75: gone\n")
+
+
 def test_a_command_need_not_read_to_the_end(pipe_to):
     """vacation(1) reads the header."""
     assert pipe_to("head -n 1 >/dev/null; exec <&-; exit 0").status == 0
@@ -879,6 +902,17 @@ def test_a_message_is_cut_if_who_feeds_the_shells_between_is_gone(command, site,
     assert wait_until((site / "log").exists, 10)
     assert "the process that feeds this filter is gone" in log()
     assert not (site / "spamc.in").exists()
+
+
+def test_what_is_between_the_feeder_and_the_filter_may_end(command, site, log):
+    """As procmail does before its clone, and a shell before a job in the background: the message is whole."""
+    (site / "message").write_bytes(MESSAGE)
+    (site / "clone").write_text(f'{{ cat "$MAIL_CONFIG/message"; sleep 1; }} | {command} --pipe-to true; :\n')
+    (site / "between").write_text('sh "$MAIL_CONFIG/clone" & sleep 0.5\n')
+    (site / "leader").write_text('sh "$MAIL_CONFIG/between"; sleep 2\n')
+    environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
+    subprocess.run(["sh", site / "leader"], env=environment, start_new_session=True)
+    assert "action=piped" in log()
 
 
 @pytest.mark.parametrize("form", ["--stdout", "--pipe-to"])

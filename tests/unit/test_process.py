@@ -72,6 +72,17 @@ def test_what_a_program_leaves_behind_is_not_waited_for(stdin, script):
     assert time.monotonic() - started < 5
 
 
+def test_what_a_program_leaves_behind_is_read_to_its_end_if_that_is_wanted(stdin):
+    ended = process.run(shell("(sleep 0.3; echo late) & echo early; exit 3"), stdin, soon(), to_end=True)
+    assert (ended.status, ended.said) == (3, b"early\nlate\n")
+
+
+def test_past_the_deadline_nothing_more_is_read(stdin):
+    started = time.monotonic()
+    assert process.run(shell("sleep 60 & exit 3"), stdin, started + 0.5, to_end=True).status == 3
+    assert time.monotonic() - started < 5
+
+
 def test_stdout_goes_to_its_own_file_and_only_stderr_is_captured(stdin):
     output = spool.memory_file()
     ended = process.run(shell("cat; echo error >&2"), stdin, soon(), output)
@@ -82,6 +93,7 @@ def test_stdout_goes_to_its_own_file_and_only_stderr_is_captured(stdin):
 def test_a_program_that_cannot_start_defers_and_is_named(stdin, name):
     with pytest.raises(Deferred, match=f"cannot run {name.decode()}: "):
         process.run([name], stdin, soon())
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 @pytest.mark.parametrize(
