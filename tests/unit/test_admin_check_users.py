@@ -120,6 +120,27 @@ def test_file_that_its_program_reads_is_fine(name, value):
     assert bad(users.look(["/etc/procmailrc"], postfix(**{name: value}), None)) == []
 
 
+@pytest.mark.parametrize(
+    "main",
+    [
+        {"mailbox_command": "/usr/bin/procmail -t", "mailbox_transport": "lmtp:unix:private/dovecot-lmtp"},
+        {"mailbox_command": "/usr/bin/procmail -t", "local_transport": "lmtp:unix:private/dovecot-lmtp"},
+        {"mailbox_transport": "lmtp:unix:private/dovecot-lmtp"},
+        {"local_transport": "error:no local mail"},
+    ],
+)
+def test_file_of_a_program_before_which_something_else_delivers_is_not_read(home, main):
+    (found,) = users.look([f"{home}/.procmailrc"], postfix(**main), None)
+    assert (found.severity, found.id) == (WARNING, "delivery-unread")
+    assert found.remedy == "Filter by a transport: pf-spamfilt-admin setup --apply"
+
+
+def test_forward_is_not_read_where_local_does_not_deliver(home):
+    file = f"{home}/.forward"
+    assert bad(users.look([file], postfix(mailbox_transport="lmtp:unix:x"), None)) == []
+    assert bad(users.look([file], postfix(local_transport="lmtp:unix:x"), None)) == [(WARNING, "delivery-unread")]
+
+
 @pytest.mark.parametrize("value", ["", "/usr/bin/maildrop -d $USER"])
 def test_file_that_nothing_reads_filters_nothing(home, value):
     instance = postfix(mailbox_command=value)

@@ -9,7 +9,7 @@ import pwd
 import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pf_spamfilt.admin.checks.delivery import Hook
@@ -26,9 +26,8 @@ PATIENCE = 10
 _FILE_MAX = 1 << 20
 # Which program reads a file, by its name without the dot.
 _READERS = {"procmailrc": "procmail", "mailfilter": "maildrop", "maildroprc": "maildrop"}
-# What may run it: a command or a transport of its name; and whatever these say.
-_RUNNING = ("mailbox_command", "virtual_transport", "local_transport")
-_MAY_RUN = ("mailbox_command_maps", "mailbox_transport", "mailbox_transport_maps")
+# Whatever is in these tables may run it.
+_MAY_RUN = ("mailbox_command_maps", "mailbox_transport_maps")
 _REMOTE = ("nfs", "cifs", "smb", "autofs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs")
 _FILE_OF_TABLE = re.compile(r"\b[a-z]+:(/[^\s,]+)")
 _NAMED = re.compile(rb"""^(?![ \t]*#).*(?<![\w.-])pf-spamfilt(?=[\s"']|$)""", re.MULTILINE)
@@ -103,20 +102,40 @@ def _reader(file: str) -> str:
 
 def _is_read(file: str, instance: Instance) -> bool:
     """Tell whether main.cf may have a file read, or a ~/.forward beside it."""
-    values = [instance.main.get(name, "") for name in _RUNNING]
-    values += [each.overrides.get("mailbox_command", "") for each in instance.running("local")]
-    return (
-        any(_reader(file) in value for value in values)
-        or any(map(instance.main.get, _MAY_RUN))
+    reader, main = _reader(file), instance.main
+    if not reader:
+        return file in SHARED or _is_local(main)
+    by_local = _is_local(main) and (
+        any(map(main.get, _MAY_RUN))
         or os.path.exists(f"{os.path.dirname(file)}/.forward")
+        or any(reader in command for command in _mailbox_commands(instance))
     )
+    return by_local or any(reader in main.get(name, "") for name in ("local_transport", "virtual_transport"))
+
+
+def _is_local(main: Mapping[str, str]) -> bool:
+    """Tell whether local(8) delivers, who follows aliases and ~/.forward."""
+    return (main.get("local_transport") or "local").startswith("local")
+
+
+def _mailbox_commands(instance: Instance) -> list[str]:
+    """Return what local(8) runs in the end; mailbox_transport goes before mailbox_command."""
+    if transport := instance.main.get("mailbox_transport"):
+        return [transport]
+    overrides = [each.overrides.get("mailbox_command", "") for each in instance.running("local")]
+    return [instance.main.get("mailbox_command", ""), *overrides]
 
 
 def _unread(found: Sequence[str], instance: Instance) -> Finding:
-    reader = _reader(found[0])
-    arguments = '-t -a "$EXTENSION"' if reader == "procmail" else '-d "$USER"'
-    text = f"{_shown(found)}: the filter is named there, but {instance.main_cf} runs no {reader}: no mail is filtered"
-    remedy = f"Write mailbox_command = {reader} {arguments} into main.cf, then run: postfix reload"
+    reader, main = _reader(found[0]), instance.main
+    other = main.get("mailbox_transport") if _is_local(main) else main["local_transport"]
+    if other:
+        why, remedy = f"has {other} deliver", "Filter by a transport: pf-spamfilt-admin setup --apply"
+    else:
+        arguments = '-t -a "$EXTENSION"' if reader == "procmail" else '-d "$USER"'
+        why = f"runs no {reader}"
+        remedy = f"Write mailbox_command = {reader} {arguments} into main.cf, then run: postfix reload"
+    text = f"{_shown(found)}: the filter is named there, but {instance.main_cf} {why}: no mail is filtered"
     return warning("delivery-unread", text, remedy)
 
 
