@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pf_spamfilt import settings
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
-from pf_spamfilt.admin.checks.instance import Instance, Service
+from pf_spamfilt.admin.checks.instance import Instance, Service, words
 from pf_spamfilt.admin.site import NAME
 from pf_spamfilt.door import take_config
 
@@ -119,7 +119,7 @@ def _before(instance: Instance, service: Service, name: str, value: str) -> Find
 
 def about_root(instance: Instance, has: Callable[[str, str], bool], home: str = "/root") -> Iterator[Finding]:
     """Yield whether root's mail is delivered: local(8) runs no command as root; `has` tells if a table has a name."""
-    tables = instance.main.get("alias_maps", "").replace(",", " ").split()
+    tables = words(instance.main.get("alias_maps", ""))
     if not instance.main.get("mydestination"):  # no mail is local
         return
     if os.path.exists(f"{home}/.forward") or any(has(table, "root") for table in tables):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
-from pf_spamfilt.admin.checks.instance import Instance, Service, seconds
+from pf_spamfilt.admin.checks.instance import Instance, Service, seconds, words
 from pf_spamfilt.settings import DEFAULT_FOLDER
 
 RELOAD = "postfix reload"
@@ -133,11 +133,11 @@ def _is_for_foreign_mail(instance: Instance, service: Service) -> bool:
 
 def _is_closed(instance: Instance, service: Service) -> bool:
     """Tell whether one of its lists lets in known clients, and then rejects all others."""
-    return any(_rejects_strangers(instance.value(service, name).replace(",", " ").split()) for name in _LISTS)
+    return any(_rejects_strangers(words(instance.value(service, name))) for name in _LISTS)
 
 
-def _rejects_strangers(words: Sequence[str]) -> bool:
-    return words[-1:] == ["reject"] and all(word in _KNOWN or word.startswith("reject") for word in words)
+def _rejects_strangers(names: Sequence[str]) -> bool:
+    return names[-1:] == ["reject"] and all(word in _KNOWN or word.startswith("reject") for word in names)
 
 
 def _is_submission(service: Service) -> bool:
@@ -154,7 +154,7 @@ def _is_local(service: Service) -> bool:
 def actions(instance: Instance, ours: Sequence[str]) -> list[str]:
     """Return where access(5) tables or restrictions say FILTER with one of our transports."""
     named = [instance.main] + [each.overrides for each in instance.receiving()]
-    classes = instance.main.get("smtpd_restriction_classes", "").replace(",", " ").split()
+    classes = words(instance.main.get("smtpd_restriction_classes", ""))
     values = [value for found in named for name, value in found.items() if _is_restriction(name) or name in classes]
     return list(dict.fromkeys(where for value in values for where in _filter_actions(value, ours)))
 
@@ -287,7 +287,7 @@ def is_listed(value: str, name: str, has: Callable[[str, str], bool]) -> bool:
     """Tell whether `name` is in a list as Postfix reads it: names, tables and files, each perhaps with "!"."""
     if value.startswith("static:"):
         return True
-    for word in value.replace(",", " ").split():
+    for word in words(value):
         item = word.lstrip("!")
         inside = is_listed(_text(item), name, has) if item.startswith("/") else _matches(item, name, has)
         if inside:

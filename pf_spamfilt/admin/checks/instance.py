@@ -69,6 +69,11 @@ class Instance(NamedTuple):
         return next(each for each in self.running("pipe") if each.name == transport.service)
 
 
+def words(value: str) -> list[str]:
+    """Return the words of a parameter's value, which may have commas between them."""
+    return value.replace(",", " ").split()
+
+
 def read(site: Site) -> Instance:
     """Ask for all of it. Raises ClickException if postconf(1) cannot say."""
     main = parameters(site.postconf("-x"))

@@ -11,7 +11,7 @@ import click
 
 from pf_spamfilt import settings
 from pf_spamfilt.admin.checks.findings import Finding, warning
-from pf_spamfilt.admin.checks.instance import Instance
+from pf_spamfilt.admin.checks.instance import Instance, words
 
 # Asks a table for a key: empty if it has none. Raises ClickException if it cannot be asked.
 Lookup = Callable[[str, str], str]
@@ -38,8 +38,8 @@ def about(destinations: Iterable[str], instance: Instance, lookup: Lookup, sourc
 def _is_unknown(address: str, main: Mapping[str, str], lookup: Lookup) -> bool:
     """Tell whether no table has an address of a domain that is this host's."""
     domain = address.rpartition("@")[2]
-    maps = [main.get(name, "") for where, name in _MAILBOXES.items() if domain in _words(main.get(where, "").lower())]
-    tables = [table.removeprefix("proxy:") for table in _words(" ".join([*maps, main.get("virtual_alias_maps", "")]))]
+    maps = [main.get(name, "") for where, name in _MAILBOXES.items() if domain in words(main.get(where, "").lower())]
+    tables = [table.removeprefix("proxy:") for table in words(" ".join([*maps, main.get("virtual_alias_maps", "")]))]
     try:
         return any(maps) and not any(lookup(key, table) for table in tables for key in _keys(address, main))
     except click.ClickException:
@@ -52,7 +52,3 @@ def _keys(address: str, main: Mapping[str, str]) -> list[str]:
     delimiters = main.get("recipient_delimiter", "")
     bare = re.split(f"[{re.escape(delimiters)}]", local)[0] if delimiters else local
     return list(dict.fromkeys([address, local, f"{bare}@{domain}", bare, f"@{domain}"]))
-
-
-def _words(value: str) -> list[str]:
-    return value.replace(",", " ").split()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from pf_spamfilt.admin.account import Account, account_of
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
-from pf_spamfilt.admin.checks.instance import Instance, Service, seconds
+from pf_spamfilt.admin.checks.instance import Instance, Service, seconds, words
 from pf_spamfilt.admin.site import Site, Transport
 from pf_spamfilt.door import take_config
 
@@ -65,7 +65,7 @@ def _about(transport: Transport, instance: Instance) -> Iterator[Finding]:
     if "chroot" in transport.options:
         text = f"{where}: chroot={transport.options['chroot']}: the filter needs the whole file system"
         yield error("transport-chroot", text, _there("Take chroot= out"))
-    if transport.service in instance.main.get("defer_transports", "").replace(",", " ").split():
+    if transport.service in words(instance.main.get("defer_transports", "")):
         text = f"{instance.main_cf}: defer_transports has {transport.service}: all mail for the filter waits"
         yield error("transport-deferred", text, f"Take {transport.service} out, then run: postfix reload")
 
