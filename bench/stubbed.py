@@ -60,17 +60,18 @@ def compile_settings(scene: Scene, source: Path) -> None:
 
 
 def _spawn(argv: list[str], configuration: str, message: bytes) -> tuple[bytes, int]:
-    (stdin, feed), (read, output) = os.pipe(), os.pipe()
+    (stdin, feed), (read, output), (hear, words) = os.pipe(), os.pipe(), os.pipe()
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C", "MAIL_CONFIG": configuration}
-    actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, words, 2)]
     try:
         pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions)
         os.write(feed, message)  # a few kB: a pipe holds them
     finally:
-        for fd in (stdin, feed, output):
+        for fd in (stdin, feed, output, words):
             os.close(fd)
     _, status = os.waitpid(pid, 0)
-    said = os.read(read, 4096)
+    said = os.read(hear, 4096) + os.read(read, 4096)
+    os.close(hear)
     os.close(read)
     return said, os.waitstatus_to_exitcode(status)
 
