@@ -94,7 +94,8 @@ class Disposal:
         fields, rest = headers.split(spool.head(base))
         answer = headers.split(scan.answer.head)[0] if scan.answer else []
         # Where SpamAssassin wraps the message, it must still be seen that it was here.
-        hidden = [field for field in rounds if field not in fields]
+        there = set(fields)
+        hidden = [field for field in rounds if field not in there]
         changed = tagging.on_top(tagging.fields(fields, answer, treatment), hidden)
         if treatment.tag and (b"\n" in rest or base.in_memory):  # in a larger header the subject may be still to come
             changed = tagging.tagged(changed, treatment)

@@ -116,7 +116,7 @@ def passes(fields: list[bytes], uid: int) -> list[bytes]:
 
 def rounds(fields: list[bytes], uid: int) -> list[bytes]:
     """Return the fields by which a mail loop is known: to local(8), and to the account `uid`."""
-    ours = passes(fields, uid)
+    ours = set(passes(fields, uid))
     return [field for field in fields if field in ours or headers.name_of(field) == b"delivered-to"]
 
 
