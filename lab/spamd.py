@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab import logs
 from lab.tools import ENVIRONMENT, LabError, free_port, run, tail, wait_until
 
 SCORES = (-5, 1, 3, 4, 6, 8, 12, 20)
@@ -136,6 +137,13 @@ class Spamd:
         self._options = options
         self.configure(local_cf)
         self.start()
+
+    def scans(self, *texts: str) -> list[str]:
+        """Return a line of its log for each scan, or for those whose line holds all of these texts.
+
+        None is missing: it writes the line before it closes the connection, and until then spamc reads.
+        """
+        return logs.matching(self.log_file, ("spamd: result: ", *texts))
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until it answers a PING."""

@@ -92,7 +92,7 @@ class Disposal:
         if treatment.is_agreed and treatment.status and not treatment.tag and not rounds:
             return base
         fields, rest = headers.split(spool.head(base))
-        answer = headers.split(scan.answer.head)[0] if scan.answer else []
+        answer = headers.split(scan.answer.head)[0] if scan.answer and not treatment.is_agreed else []
         # Where SpamAssassin wraps the message, it must still be seen that it was here.
         there = set(fields)
         hidden = [field for field in rounds if field not in there]

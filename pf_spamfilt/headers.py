@@ -55,6 +55,18 @@ def mbox_lines(fields: list[bytes]) -> int:
     return count
 
 
+def mbox_sender(line: bytes) -> bytes:
+    """Return the address in an mbox line: to the first blank that is not within quotes (RFC 5321, 4.1.2)."""
+    text = line.partition(b" ")[2].lstrip(b" \t")
+    quoted = escaped = False
+    for place, byte in enumerate(text):
+        if byte in b" \t\r\n" and not quoted:
+            return text[:place]
+        quoted ^= byte == _QUOTE and not escaped
+        escaped = byte == _BACKSLASH and not escaped
+    return text
+
+
 def _is_above_header(line: bytes) -> bool:
     """Tell whether an mbox line may follow `line`: sendmail would see it first, once forged fields are gone."""
     return is_mbox_line(line) or is_spam_field(line)

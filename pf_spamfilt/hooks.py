@@ -60,7 +60,10 @@ class Hook(Reinjection):
         return UsageError(f"usage: pf-spamfilt [--config FILE] {self.name} {self.takes} (see pf-spamfilt --help)")
 
     def from_environment(self) -> list[bytes]:
-        """Return the sender and, if he is told, the recipient, as delivery agents put them into the environment."""
+        """Return the sender and, if he is told, the recipient, as delivery agents put them into the environment.
+
+        As far as can be known without message and settings, of which check() makes more.
+        """
         self._is_from_environment = True
         return [_told(b"SENDER"), *_recipient(b"+")]
 

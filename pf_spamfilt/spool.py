@@ -55,10 +55,10 @@ class Feeder:
         launcher, _, parent = chain.partition(":")
         self._launcher = int(launcher or posix.getppid())
         self._may_cut = not stat.S_ISREG(posix.fstat(0).st_mode)
-        self._parents: dict[int, int] = {}
-        if parent:
-            leader = posix.getsid(0)
-            self._parents = {leader: _parent(leader), self._launcher: int(parent)}
+        self._parents = {self._launcher: int(parent)} if parent else {}
+        leader = posix.getsid(0)
+        if parent and leader != self._launcher:  # under pipe(8) they are one
+            self._parents[leader] = _parent(leader)
 
     def check(self) -> None:
         """Raise Deferred if the feeder is gone. A regular file on stdin has no feeder."""

@@ -10,7 +10,6 @@ from pf_spamfilt.envelope import NULL_SENDER, Envelope
 PASSES = 3
 # What pf-spamfilt-admin(8) puts on top of a message that it releases from quarantine.
 RELEASED = b"X-Quarantine-Released"
-_QUOTE, _BACKSLASH = b'"\\'
 _DELIVERY = (b"return-path", b"x-original-to", b"delivered-to")
 _TELLING = (b"received", *_DELIVERY, b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
 
@@ -58,19 +57,7 @@ def _sender_on_top(fields: list[bytes]) -> bytes | None:
             break
     top = fields[0] if fields else b""
     is_mbox = headers.is_mbox_line(top) and b" " in headers.name_of(top)
-    return _first_word(top.partition(b" ")[2]) or None if is_mbox else None
-
-
-def _first_word(text: bytes) -> bytes:
-    """Return what stands before the first blank that is not within quotes (RFC 5321, 4.1.2)."""
-    text = text.lstrip(b" \t")
-    quoted = escaped = False
-    for place, byte in enumerate(text):
-        if byte in b" \t\r\n" and not quoted:
-            return text[:place]
-        quoted ^= byte == _QUOTE and not escaped
-        escaped = byte == _BACKSLASH and not escaped
-    return text
+    return headers.mbox_sender(top) or None if is_mbox else None
 
 
 def without_delivery(fields: list[bytes]) -> list[bytes]:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lab import logs, smtp
+from lab import smtp
 from lab.mailbox import Copy
 from lab.mailhost import MailHost
 from lab.tools import PROJECT, LabError, wait_until
@@ -79,11 +79,8 @@ class Host(MailHost):
         return line
 
     def scans(self, *texts: str) -> list[str]:
-        """Return a line of spamd's log for each scan, or for those whose line holds all of these texts.
-
-        None is missing: spamd writes it before it closes the connection, and until then spamc reads.
-        """
-        return logs.matching(self.spamd.log_file, ("spamd: result: ", *texts))
+        """Return a line of spamd's log for each scan, or for those whose line holds all of these texts."""
+        return self.spamd.scans(*texts)
 
     def wait_filter(self, name: str) -> int:
         """Wait until the filter's account runs a program of this name, and return its process."""

@@ -55,11 +55,6 @@ def assert_whole_and_scanned(copies: list[Copy]) -> None:
     assert {body_is_whole(copy, MESSAGES["gtube"]) for copy in copies} == {True}
 
 
-def scanned(spamd: Spamd) -> int:
-    """Return how many messages a spamd has scanned."""
-    return spamd.log_file.read_text(encoding="utf-8", errors="replace").count("spamd: result: ")
-
-
 def asking(host: Host, spamd: Spamd) -> bool:
     """Tell whether a spamc is asking this spamd."""
     port = f"\0-p\0{spamd.port}\0".encode()
@@ -79,12 +74,12 @@ def at_work(pool: Pool) -> bool:
 
 def test_every_host_has_its_share(pool: Pool, mailhost: Host) -> None:
     """Both spamd hosts scan, each message once."""
-    before = scanned(mailhost.spamd)
+    before = len(mailhost.spamd.scans())
     load(mailhost, pool)
     first, second = arrived(mailhost, pool)
     assert_all_whole_and_scanned(first, "first")
     assert_all_whole_and_scanned(second, "second")
-    shares = scanned(mailhost.spamd) - before, scanned(pool.spamd)
+    shares = len(mailhost.spamd.scans()) - before, len(pool.spamd.scans())
     assert sum(shares) == 2 * LOAD
     assert min(shares) > 0
 
@@ -99,7 +94,7 @@ def test_spamd_host_that_dies_under_load_costs_no_message_and_no_scan(pool: Pool
     first, second = arrived(mailhost, pool)
     assert_all_whole_and_scanned(first, "first")
     assert_all_whole_and_scanned(second, "second")
-    assert scanned(pool.spamd) == 0
+    assert len(pool.spamd.scans()) == 0
     assert (mailhost.postfix.log_lines("status=deferred"), pool.second.log_lines("status=deferred")) == (before, [])
 
 

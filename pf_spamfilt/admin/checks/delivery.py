@@ -1,7 +1,6 @@
 """Local delivery, see local(8): a filter that mailbox_command runs, as each recipient. Nearly pure."""
 
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from pf_spamfilt import settings
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
-from pf_spamfilt.admin.checks.instance import Instance, Service, words
+from pf_spamfilt.admin.checks.instance import Instance, Service, files_of, words
 from pf_spamfilt.admin.site import NAME
 from pf_spamfilt.door import take_config
 
@@ -128,7 +127,7 @@ def about_root(instance: Instance, has: Callable[[str, str], bool], home: str = 
     user = instance.main.get("default_privs", "nobody")
     what = f"its mail is delivered as {user}: into {user}'s mailbox, or not at all"
     text = f"{instance.main_cf}: alias_maps has no root: {what}"
-    file = next(iter(re.findall(r":(/[^\s,]+)", " ".join(tables))), _ALIASES)
+    file = next(iter(files_of(" ".join(tables))), _ALIASES)
     yield warning("delivery-root", text, f'Write "root: jane", who reads it, into {file}, then run: newaliases')
 
 

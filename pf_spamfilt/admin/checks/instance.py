@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pf_spamfilt.admin.account import Account
 from pf_spamfilt.admin.site import Site, Transport
 
+_FILE_OF_TABLE = re.compile(r"\b[a-z]+:(/[^\s,]+)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 # What takes in mail, and has content_filter and receive_override_options.
 _RECEIVING = ("smtpd", "qmqpd")
@@ -67,6 +68,11 @@ class Instance(NamedTuple):
     def entry(self, transport: Transport) -> Service:
         """Return the columns of a transport."""
         return next(each for each in self.running("pipe") if each.name == transport.service)
+
+
+def files_of(tables: str) -> list[str]:
+    """Return the files of lookup tables such as hash:/etc/aliases; of others nothing."""
+    return _FILE_OF_TABLE.findall(tables)
 
 
 def words(value: str) -> list[str]:

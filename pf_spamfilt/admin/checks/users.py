@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pf_spamfilt.admin.checks.delivery import Hook
 from pf_spamfilt.admin.checks.findings import Finding, ok, warning
-from pf_spamfilt.admin.checks.instance import Instance
+from pf_spamfilt.admin.checks.instance import Instance, files_of
 from pf_spamfilt.admin.output import counted
 
 # For all users; the last is a link to the filter, as examples/sieve has it.
@@ -29,7 +29,6 @@ _READERS = {"procmailrc": "procmail", "mailfilter": "maildrop", "maildroprc": "m
 # Whatever is in these tables may run it.
 _MAY_RUN = ("mailbox_command_maps", "mailbox_transport_maps")
 _REMOTE = ("nfs", "cifs", "smb", "autofs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs")
-_FILE_OF_TABLE = re.compile(r"\b[a-z]+:(/[^\s,]+)")
 _NAMED = re.compile(rb"""^(?![ \t]*#).*(?<![\w.-])pf-spamfilt(?=[\s"']|$)""", re.MULTILINE)
 
 
@@ -40,7 +39,7 @@ def naming(alias_maps: str) -> list[str]:
 
 def _files(alias_maps: str) -> Iterator[str]:
     yield from SHARED
-    yield from _FILE_OF_TABLE.findall(alias_maps)
+    yield from files_of(alias_maps)
     until = time.monotonic() + PATIENCE
     for home in _homes():
         if time.monotonic() > until:
