@@ -88,7 +88,7 @@ class Disposal:
         """Return the message as a recipient with this treatment gets it."""
         scan = treatment.scan
         base = scan.answer if scan.answer and treatment.is_agreed else self.message
-        rounds = trace.rounds(self.fields, posix.getuid())
+        rounds = [] if base is self.message else trace.rounds(self.fields, posix.getuid())
         if treatment.is_agreed and treatment.status and not treatment.tag and not rounds:
             return base
         fields, rest = headers.split(spool.head(base))

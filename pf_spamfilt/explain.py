@@ -39,7 +39,7 @@ def run(arguments: list[str], config: str) -> int:
 
 def _explain(running: Filter, notes: Notes, source: str) -> int:
     original = running.read()
-    message = spool.without_forgery(original, running.settings.spamc.max_size)
+    message = running.without_forgery(original)
     section("Envelope", _describe_envelope(running))
     everybody = wishes.gather(running.envelope, running.fields, running.settings, running.scan_deadline, notes)
     try:

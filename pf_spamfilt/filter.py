@@ -106,7 +106,7 @@ class Filter:
 
         Return why it is refused, if it is for all recipients; then the caller has to bounce it.
         """
-        message = spool.without_forgery(self.read(), self.settings.spamc.max_size)
+        message = self.without_forgery(self.read())
         self.form.check(self)
         everybody = wishes.gather(self.envelope, self.fields, self.settings, self.scan_deadline, self.log)
         scans = examine.examine(self, message, everybody)
@@ -127,6 +127,13 @@ class Filter:
                 " on the smtpd service in master.cf, not in main.cf",
                 "4.4.6",
             )
+        return message
+
+    def without_forgery(self, original: spool.Message) -> spool.Message:
+        """Return the message without the sender's X-Spam-* fields, and see what these may have pushed out of sight."""
+        message = spool.without_forgery(original, self.settings.spamc.max_size)
+        if message is not original:
+            self.fields = trace.telling(headers.split(spool.head(message))[0])
         return message
 
     def decide(self, everybody: list[policy.Wishes], scans: list[Scan]) -> list[policy.Treatment]:

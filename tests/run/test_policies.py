@@ -122,6 +122,23 @@ def test_lists_and_automatic_mail_get_no_bounce(run, field):
     assert run("a@bounce.example", message=field + b"\n" + MESSAGE)[:2] == (0, "spam 6.0/5.0; 1 discarded\n")
 
 
+def test_forged_fields_do_not_hide_that_it_is_automatic_mail(run):
+    """It is larger than max_size with them, and is scanned, as without them it is not."""
+    received, _, rest = MESSAGE.partition(b"\n")
+    forged = (b"X-Spam-Forged: " + b"y" * 60 + b"\n") * 9000
+    message = received + b"\n" + forged + b"Auto-Submitted: auto-replied\n" + rest
+    assert run("a@bounce.example", message=message)[:2] == (0, "spam 6.0/5.0; 1 discarded\n")
+
+
+def test_a_header_that_is_larger_than_any_other_stays_as_it_is(run):
+    """Of a message that is not scanned: local(8) takes a Delivered-To wherever it is."""
+    top = b"".join(b"X-Field-%d: %b\n" % (number, b"y" * 60) for number in range(4500))
+    message = top + b"Delivered-To: old@remote.example\n" + MESSAGE + b"line\n" * 100_000
+    status, _, sent = run("a@plain.example", message=message)
+    assert status == 0
+    assert sent[0][1] == message
+
+
 def test_some_refuse_and_the_sender_is_told_of_those(run):
     status, output, sent = run("a@bounce.example", "b@tagged.example", "c@bounce.example")
     assert (status, output) == (0, "spam 6.0/5.0, tagged; 1 reinjected, 2 bounced\n")
