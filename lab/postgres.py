@@ -47,10 +47,13 @@ class Postgres(Daemon):
         return [program("pg_isready"), "-q", "-h", str(self.sockets), "-p", str(self.port)]
 
     def create(self, database: str, *files: Path) -> None:
-        """Make a database and run files of SQL in it, each to its end or not at all."""
+        """Make a database and run files of SQL in it, each to its end or not at all.
+
+        The server's account need not be able to read them: a checkout may be in root's home.
+        """
         self._psql("postgres", "-c", f'CREATE DATABASE "{database}"')
         for file in files:
-            self._psql(database, "-f", str(file))
+            self._psql(database, "-c", file.read_text(encoding="utf-8"))
 
     def execute(self, database: str, statement: str) -> None:
         """Run a statement as the server's administrator."""

@@ -97,7 +97,7 @@ def _print(found: list[Finding], verbose: bool) -> None:
 
 
 class Filter(NamedTuple):
-    """The filter as a transport or mailbox_command runs it, or nothing does; settings that cannot be read are None."""
+    """The filter as a transport or local delivery runs it, or nothing does; settings that cannot be read are None."""
 
     transport: Transport | None
     hook: Hook | None
@@ -119,22 +119,22 @@ def look(site: Site) -> Iterator[Finding]:
     except click.ClickException as failure:
         yield error("postfix", failure.format_message(), "Mend that first: nothing of Postfix could be looked at")
     hook = delivery.hook(postfix) if postfix else None
-    filters = list(_filters(site, hook))
+    files = users.naming(postfix.main.get("alias_maps", "")) if postfix else []
+    filters = list(_filters(site, hook or (users.runner(files, postfix, site.command) if postfix else None)))
     for each in filters:
         yield from _about_settings(each, postfix)
         if postfix and each.chosen:
             quarantines = settings_file.read(each.source).quarantines()
             yield from mailboxes.about(quarantines, postfix, site.lookup, each.source)
     if postfix:
-        yield from _about_ways(site, postfix, hook)
+        yield from _about_ways(site, postfix, hook, files)
         yield from _about_parameters(site)
     for each in filters:
         yield from _as_account(site, postfix, each)
 
 
-def _about_ways(site: Site, postfix: Instance, hook: Hook | None) -> Iterator[Finding]:
+def _about_ways(site: Site, postfix: Instance, hook: Hook | None, files: list[str]) -> Iterator[Finding]:
     """Yield what is found about the ways of mail to the filter: those by the queue are wanted if no other is there."""
-    files = users.naming(postfix.main.get("alias_maps", ""))
     if postfix.transports or not (hook or files):
         yield from transport.look(postfix, site)
         yield from flow.look(postfix)

@@ -229,10 +229,15 @@ def test_filter_in_a_file_of_a_user_needs_no_transport(admin: Admin, example: st
     assert found["text"].startswith(f"{users['sam'].home}/{file}: ")
 
 
-def test_filter_in_an_alias_needs_no_transport(admin: Admin) -> None:
+def by_alias(admin: Admin) -> None:
+    """Let an alias run the filter, and no transport."""
     aliases = admin.settings.with_name("check-table")
     aliases.write_text(f'jane: "|{admin.host.command} --pipe-to /bin/cat"\n')
     admin.postfix.configure(f"alias_maps = hash:{aliases}\n", NO_TRANSPORT)
+
+
+def test_filter_in_an_alias_needs_no_transport(admin: Admin) -> None:
+    by_alias(admin)
     assert admin.named() == []
 
 
@@ -254,18 +259,23 @@ def test_filter_in_mailbox_command_needs_an_alias_for_root(admin: Admin) -> None
         assert admin.named() == expected
 
 
-def test_settings_that_a_recipient_cannot_read(admin: Admin) -> None:
+by_local = pytest.mark.parametrize("set_up", [local, by_alias], ids=["mailbox_command", "alias"])
+
+
+@by_local
+def test_settings_that_a_recipient_cannot_read(admin: Admin, set_up: Callable[[Admin], None]) -> None:
     """The transport's account can."""
     os.chown(admin.settings, admin.host.number, admin.host.number)
     admin.settings.chmod(0o600)
     assert admin.named() == []
-    local(admin)
+    set_up(admin)
     assert admin.named() == ["error settings-access"]
     os.chown(admin.settings, 0, 0)
 
 
-def test_quarantine_of_one_account_for_all_recipients(admin: Admin) -> None:
-    local(admin)
+@by_local
+def test_quarantine_of_one_account_for_all_recipients(admin: Admin, set_up: Callable[[Admin], None]) -> None:
+    set_up(admin)
     admin.host.configured('[policy]\nkill_level = 9\nquarantine = "dir:/var/spool/none"\n')
     assert admin.named() == ["error delivery-quarantine"]
 

@@ -7,6 +7,7 @@ import sys
 import venv
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -54,12 +55,11 @@ def admin_works(command):
 
 
 @pytest.fixture
-def folder(tmp_path_factory):
-    """An empty folder that every account can enter."""
-    folder = tmp_path_factory.mktemp("install")
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
-    return folder
+def folder():
+    """An empty folder that every account can enter: another pytest closes those above tmp_path."""
+    with TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")

@@ -125,11 +125,11 @@ def test_local_transport_that_is_local_is_fine(filter_there, value):
     assert [each.severity for each in delivery.look(delivery.hook(instance), instance)] == [OK]
 
 
-def about_root(aliases, destination="example.com", home="/nonexistent"):
+def about_root(aliases, destination="example.com", home="/nonexistent", root="root", **main):
     """Return what is found about root's mail; `aliases` are those tables that have root."""
-    main = {"alias_maps": "hash:/etc/aliases, nis:mail", "mydestination": destination, "default_privs": "nobody"}
+    main = {"alias_maps": "hash:/etc/aliases, nis:mail", "mydestination": destination, "default_privs": "nobody"} | main
     instance = with_command("pf-spamfilt --pipe-to sh")._replace(main=main)
-    return list(delivery.about_root(instance, lambda table, name: name == "root" and table in aliases, home))
+    return list(delivery.about_root(instance, lambda table, name: name == root and table in aliases, home))
 
 
 def test_root_without_an_alias_is_a_warning():
@@ -142,6 +142,22 @@ def test_root_without_an_alias_is_a_warning():
 
 def test_root_with_an_alias_is_fine():
     assert [each.severity for each in about_root(["nis:mail"])] == [OK]
+
+
+def test_a_file_that_newaliases_does_not_read_is_not_named():
+    (found,) = about_root([], alias_maps="ldap:/etc/postfix/aliases.cf, lmdb:/etc/mail/aliases")
+    assert "into /etc/mail/aliases, then run: newaliases" in found.remedy
+
+
+@pytest.mark.parametrize("root", ["root", "root@mail.example.com", "root@example.com"])
+def test_root_with_a_virtual_alias_is_fine(root):
+    found = about_root(["hash:/v"], root=root, virtual_alias_maps="hash:/v", myorigin="mail.example.com")
+    assert [each.severity for each in found] == [OK]
+
+
+@pytest.mark.parametrize("name", ["mailbox_transport", "mailbox_transport_maps", "local_transport"])
+def test_root_is_another_agents_matter_where_that_delivers(name):
+    assert about_root([], **{name: "lmtp:unix:private/dovecot-lmtp"}) == []
 
 
 def test_root_with_a_forward_is_fine(tmp_path):

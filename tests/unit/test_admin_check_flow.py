@@ -140,6 +140,12 @@ def test_service_that_lets_in_none_but_known_clients_needs_no_filter(name, value
     assert any("10.0.0.1:smtp/inet: no content_filter: only clients" in each.text for each in found)
 
 
+def test_that_only_known_clients_are_let_in_is_no_excuse_if_nothing_is_filtered():
+    """A host behind a gateway knows the client by whom all spam comes."""
+    found = flow.look(postfix("", smtpd_client_restrictions="permit_mynetworks, reject"))
+    assert bad(found) == [(WARNING, "unfiltered")]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -2,11 +2,14 @@
 
 import os
 import pwd
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from pf_spamfilt.admin.account import Account
-from pf_spamfilt.admin.checks import transport, users
+from pf_spamfilt.admin.checks import homes, transport, users
 from pf_spamfilt.admin.checks.delivery import Hook
 from pf_spamfilt.admin.checks.findings import ERROR, OK, WARNING
 from pf_spamfilt.admin.checks.instance import Instance
@@ -27,8 +30,9 @@ def home(tmp_path, monkeypatch):
     return folder
 
 
-def account(home):
-    return pwd.struct_passwd(("jane", "x", 1000, 1000, "", home, "/bin/sh"))
+def account(home, uid=None):
+    uid = os.geteuid() if uid is None else uid
+    return pwd.struct_passwd(("jane", "x", uid, uid, "", home, "/bin/sh"))
 
 
 def postfix(*transports, **main):
@@ -89,14 +93,46 @@ def test_homes_on_other_hosts_are_left_alone(home, tmp_path, monkeypatch, kind):
     """A server that is down would hold up the check for ever."""
     (home / ".forward").write_text(FORWARD)
     (tmp_path / "mounts").write_text(f"server:/ {home.parent} {kind} rw 0 0\nserver:/ / nfs rw 0 0\n")
-    monkeypatch.setattr(users, "MOUNTS", f"{tmp_path}/mounts")
+    monkeypatch.setattr(homes, "MOUNTS", f"{tmp_path}/mounts")
     assert users.naming("") == []
+
+
+def test_homes_that_are_mounted_here_on_demand_are_looked_at(home, tmp_path, monkeypatch):
+    """As systemd does it: what was mounted last on a folder is what is there."""
+    (home / ".forward").write_text(FORWARD)
+    mounts = f"server:/ /srv nfs4 rw 0 0\nsystemd-1 {home.parent} autofs rw 0 0\n/dev/sda3 {home.parent} ext4 rw 0 0\n"
+    (tmp_path / "mounts").write_text(mounts)
+    monkeypatch.setattr(homes, "MOUNTS", f"{tmp_path}/mounts")
+    assert users.naming("") == [f"{home}/.forward"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read what a user cannot")
+def test_files_of_a_user_are_read_as_that_user(home, tmp_path, monkeypatch):
+    """Some files in /proc are regular ones, and lose what root reads of them."""
+    with TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        secret = Path(name, "secret")
+        secret.write_text(FORWARD)
+        secret.chmod(0o600)
+        Path(name, ".forward").symlink_to(secret)
+        Path(name, ".mailfilter").symlink_to("/proc/kmsg")
+        Path(name, ".procmailrc").write_text(FORWARD)
+        monkeypatch.setattr(pwd, "getpwall", lambda: [account(str(home)), account(name, uid=12345)])
+        assert users.naming("") == [f"{name}/.procmailrc"]
+        monkeypatch.setattr(pwd, "getpwall", lambda: [account(name, uid=12345), account(str(home))])
+        (home / ".forward").symlink_to(secret)
+        assert users.naming("") == [f"{name}/.procmailrc", f"{home}/.forward"]
 
 
 def test_homes_are_looked_at_for_a_while_only(home, monkeypatch):
-    (home / ".forward").write_text(FORWARD)
-    monkeypatch.setattr(users, "PATIENCE", -1)
-    assert users.naming("") == []
+    """Whatever one of them has the check wait for; what was found before is told."""
+    (home / ".procmailrc").write_text(FORWARD)
+    names_it = users._names_it
+    monkeypatch.setattr(users, "_names_it", lambda file: time.sleep(60) if ".forward" in file else names_it(file))
+    monkeypatch.setattr(homes, "PATIENCE", 1)
+    started = time.monotonic()
+    assert users.naming("") == [f"{home}/.procmailrc"]
+    assert time.monotonic() - started < 30
 
 
 def test_such_a_file_alone_is_fine():
@@ -108,6 +144,9 @@ def test_such_a_file_alone_is_fine():
 
 READ = {
     "mailbox_command": "/usr/bin/procmail -t",
+    "transport_maps": "hash:/x",
+    "fallback_transport": "procmail",
+    "fallback_transport_maps": "hash:/x",
     "mailbox_command_maps": "hash:/x",
     "mailbox_transport_maps": "hash:/x",
     "mailbox_transport": "procmail:",
@@ -118,6 +157,52 @@ READ = {
 @pytest.mark.parametrize(("name", "value"), READ.items())
 def test_file_that_its_program_reads_is_fine(name, value):
     assert bad(users.look(["/etc/procmailrc"], postfix(**{name: value}), None)) == []
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        {"mailbox_command": "/usr/local/bin/deliver-it"},
+        {"mailbox_transport": "md"},
+        {"local_transport": "md:x"},
+    ],
+)
+def test_file_is_not_said_to_be_unread_where_it_cannot_be_known(main):
+    assert bad(users.look(["/home/jane/.procmailrc"], postfix(**main), None)) == []
+
+
+@pytest.mark.parametrize(
+    ("main", "expected"),
+    [
+        ({}, [(WARNING, "delivery-unread")]),
+        ({"mailbox_command": "procmail -t"}, [(WARNING, "delivery-unread")]),
+        ({"mailbox_command": "/usr/lib/dovecot/dovecot-lda"}, []),
+        ({"mailbox_transport": "lmtp:unix:private/dovecot-lmtp"}, []),
+        ({"virtual_transport": "lmtp:unix:private/dovecot-lmtp"}, []),
+    ],
+)
+def test_link_for_sieve_counts_where_dovecot_may_deliver(main, expected):
+    found = list(users.look(["/etc/dovecot/sieve-filter/pf-spamfilt"], postfix(**main), None))
+    assert bad(found) == expected
+    assert all("dovecot" in each.text for each in found)
+
+
+@pytest.mark.parametrize(
+    ("main", "files", "where"),
+    [
+        ({}, ["/home/jane/.forward"], "/home/jane/.forward"),
+        ({"mailbox_transport": "lmtp:unix:x"}, ["/etc/aliases"], "/etc/aliases"),
+        ({"mailbox_command": "procmail"}, ["/etc/procmailrc", "/a/.procmailrc"], "/etc/procmailrc and 1 other file"),
+        ({}, ["/etc/procmailrc"], None),
+        ({"local_transport": "lmtp:unix:x"}, ["/home/jane/.forward"], None),
+        ({"mailbox_transport": "maildrop"}, ["/etc/maildroprc"], None),
+        ({"mailbox_transport": "lmtp:x"}, ["/etc/dovecot/sieve-filter/pf-spamfilt"], None),
+    ],
+)
+def test_what_local_reads_runs_as_each_recipient(main, files, where):
+    """Dovecot and transports have accounts of their own, who may keep mail."""
+    runner = users.runner(files, postfix(**main), "/usr/bin/pf-spamfilt")
+    assert (runner and (runner.where, runner.user)) == (where and (where, "nobody"))
 
 
 @pytest.mark.parametrize(

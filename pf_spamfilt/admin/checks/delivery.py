@@ -3,23 +3,25 @@
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pf_spamfilt import settings
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
-from pf_spamfilt.admin.checks.instance import Instance, Service, files_of, words
+from pf_spamfilt.admin.checks.instance import Instance, Service, words
 from pf_spamfilt.admin.site import NAME
 from pf_spamfilt.door import take_config
 
+PIPE_TO = "--pipe-to"
 # Where local(8) looks for commands.
 _PATH = "/usr/bin:/bin"
-_PIPE_TO = "--pipe-to"
 _PARAMETER = "mailbox_command"
 # What local(8) follows instead of mailbox_command; the last one names what delivers instead of local(8).
 _BEFORE = ("mailbox_transport_maps", "mailbox_transport", "mailbox_command_maps", "local_transport")
 _ALIASES = "/etc/aliases"
+# Tables that newaliases(1) makes of a file.
+_DATABASES = ("hash", "btree", "lmdb", "cdb", "dbm")
 
 
 class Hook(NamedTuple):
@@ -76,7 +78,7 @@ def look(found: Hook, instance: Instance) -> Iterator[Finding]:
 def about_form(found: Hook) -> Iterator[Finding]:
     """Yield whether this form of the filter delivers what local(8) gives it."""
     first = found.form[:1]
-    if first == [_PIPE_TO]:
+    if first == [PIPE_TO]:
         return
     remedy = f"Write mailbox_command = {found.argv[0]} --pipe-to COMMAND there, then run: postfix reload"
     yield error("delivery-form", f"{found.where}: without --pipe-to nothing is delivered: all local mail waits", remedy)
@@ -84,7 +86,7 @@ def about_form(found: Hook) -> Iterator[Finding]:
 
 def about_programs(found: Hook) -> Iterator[Finding]:
     """Yield each program on its command line that is not there."""
-    command = [word for word in found.form[1:] if word != "--"] if found.form[:1] == [_PIPE_TO] else []
+    command = [word for word in found.form[1:] if word != "--"] if found.form[:1] == [PIPE_TO] else []
     for path, then in ((found.argv[0], "bounces"), *((word, "waits") for word in command[:1])):
         if not shutil.which(path, path=_PATH):
             text = f"{found.where}: {path}: there is no such program: local mail {then}"
@@ -118,17 +120,26 @@ def _before(instance: Instance, service: Service, name: str, value: str) -> Find
 
 def about_root(instance: Instance, has: Callable[[str, str], bool], home: str = "/root") -> Iterator[Finding]:
     """Yield whether root's mail is delivered: local(8) runs no command as root; `has` tells if a table has a name."""
-    tables = words(instance.main.get("alias_maps", ""))
-    if not instance.main.get("mydestination"):  # no mail is local
+    main = instance.main
+    is_elsewhere = any(map(main.get, _BEFORE[:2])) or not main.get("local_transport", "local").startswith("local")
+    if is_elsewhere or not main.get("mydestination"):  # or no mail is local
         return
-    if os.path.exists(f"{home}/.forward") or any(has(table, "root") for table in tables):
+    if os.path.exists(f"{home}/.forward") or _has_root(main, has):
         yield ok("delivery-root", f"{instance.main_cf}: root's mail goes to somebody else")
         return
-    user = instance.main.get("default_privs", "nobody")
+    user = main.get("default_privs", "nobody")
     what = f"its mail is delivered as {user}: into {user}'s mailbox, or not at all"
     text = f"{instance.main_cf}: alias_maps has no root: {what}"
-    file = next(iter(files_of(" ".join(tables))), _ALIASES)
+    tables = [table.partition(":") for table in words(main.get("alias_maps", ""))]
+    file = next((name for kind, _, name in tables if kind in _DATABASES), _ALIASES)
     yield warning("delivery-root", text, f'Write "root: jane", who reads it, into {file}, then run: newaliases')
+
+
+def _has_root(main: Mapping[str, str], has: Callable[[str, str], bool]) -> bool:
+    """Tell whether root's mail has another address, by aliases(5) or virtual(5)."""
+    domains = dict.fromkeys(words(f"{main.get('myorigin', '')} {main.get('mydestination', '')}"))
+    names = {"alias_maps": ["root"], "virtual_alias_maps": ["root", *(f"root@{domain}" for domain in domains)]}
+    return any(has(table, name) for maps, keys in names.items() for table in words(main.get(maps, "")) for name in keys)
 
 
 def about_quarantines(found: Hook, quarantines: Iterable[str]) -> Iterator[Finding]:

@@ -124,11 +124,12 @@ def about_duplicates(instance: Instance) -> Iterator[Finding]:
 
 def _main_server(instance: Instance) -> str:
     """Return the service by which foreign mail comes."""
-    return next((each.key for each in instance.receiving() if _is_for_foreign_mail(instance, each)), "smtp/inet")
+    foreign = filter(_is_for_foreign_mail, instance.receiving())
+    return next((each.key for each in foreign if not _is_closed(instance, each)), "smtp/inet")
 
 
-def _is_for_foreign_mail(instance: Instance, service: Service) -> bool:
-    return not (_is_submission(service) or _is_local(service) or _is_closed(instance, service))
+def _is_for_foreign_mail(service: Service) -> bool:
+    return not (_is_submission(service) or _is_local(service))
 
 
 def _is_closed(instance: Instance, service: Service) -> bool:
@@ -186,14 +187,13 @@ def _text(file: str) -> str:
 
 def about_services(instance: Instance, ours: Sequence[str], elsewhere: Sequence[str]) -> Iterator[Finding]:
     """Yield which services give mail to the filter; `elsewhere` are FILTER actions that do."""
-    foreign = [each for each in instance.receiving() if _is_for_foreign_mail(instance, each)]
-    unfiltered = [each for each in foreign if not _is_filtered(instance, each, ours)]
+    filtered = [each for each in instance.receiving() if _is_filtered(instance, each, ours)]
     for where in elsewhere:
         yield ok("unfiltered", f"{where}: FILTER gives mail to the filter")
     for service in instance.receiving():
-        if _is_filtered(instance, service, ours):
+        if service in filtered:
             yield ok("unfiltered", f"{instance.master_cf}: {service.key}: mail goes to the filter")
-        elif service not in unfiltered or elsewhere:
+        elif elsewhere or not _is_for_foreign_mail(service) or (filtered and _is_closed(instance, service)):
             excuse = _excuse(instance, service)
             yield ok("unfiltered", f"{instance.master_cf}: {service.key}: no content_filter: {excuse}")
         else:
