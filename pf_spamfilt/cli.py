@@ -61,6 +61,13 @@ def _misplaced(_: click.Context, option: click.Parameter, value: object) -> None
         raise click.UsageError(f"{option.opts[0]} stands first, or after --config FILE")
 
 
+def _named(_: click.Context, _option: click.Parameter, value: str | None) -> str:
+    """Refuse an empty name, as of a variable that is not set: other settings are not meant."""
+    if value == "":
+        raise click.UsageError("--config: the name of the file is empty")
+    return value or ""
+
+
 @click.command(
     epilog=EPILOG,
     context_settings={
@@ -70,7 +77,7 @@ def _misplaced(_: click.Context, option: click.Parameter, value: object) -> None
     },
 )
 @click.version_option(__version__, prog_name="pf-spamfilt", message="%(prog)s %(version)s")
-@click.option("--config", metavar="FILE", default="", help="Read the settings in FILE instead.")
+@click.option("--config", metavar="FILE", callback=_named, help="Read the settings in FILE instead.")
 @click.option(
     "--explain",
     "explaining",
@@ -116,7 +123,7 @@ def run(arguments: list[str], config: str = "") -> int:
     try:
         if len(arguments) > 1 and {"-h", "--help", "--version"} & set(arguments):
             raise click.UsageError("--help and --version stand alone")
-        words = ["--config", config, *_protect(arguments)]
+        words = [*(["--config", config] if config else []), *_protect(arguments)]
         status = command.main(words, prog_name="pf-spamfilt", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else OK
@@ -124,7 +131,8 @@ def run(arguments: list[str], config: str = "") -> int:
         if os.isatty(0):
             error.show()
             return USAGE
-        filter.tell(f"4.3.5 {error.format_message()} (see pf-spamfilt --help)")
+        is_hook = any(word.partition("=")[0] in reinject.HOOKS for word in arguments)
+        filter.tell(f"4.3.5 {error.format_message()} (see pf-spamfilt --help)", 2 if is_hook else 1)
     except (OSError, SystemExit):  # nobody reads what we say: click ends with 1 then
         pass
     return TEMPFAIL

@@ -24,9 +24,11 @@ def run(arguments: list[str]) -> int:
 
     Only what comes first can be an option, and what has an `@` never is: a sender must not choose our options.
     """
+    from pf_spamfilt import reinject
+
     config, arguments = take_config(arguments)
     first = arguments[0] if arguments else ""
-    if first in ("--stdout", "--pipe-to"):
+    if first in reinject.HOOKS:
         from pf_spamfilt import hooks
 
         return hooks.run(first, arguments[1:], config)
@@ -37,17 +39,17 @@ def run(arguments: list[str]) -> int:
         from pf_spamfilt import cli
 
         return cli.run(arguments, config)
-    from pf_spamfilt import filter, reinject
+    from pf_spamfilt import filter
 
-    return filter.run(reinject.Reinjection(arguments[1:] if first == "--" else arguments), config)
+    return filter.run(reinject.Reinjection(arguments), config)
 
 
 def take_config(arguments: list[str]) -> tuple[str, list[str]]:
-    """Take a leading `--config FILE` off, so that a transport of its own can have it at no cost."""
-    if len(arguments) > 1 and arguments[0] == "--config":
+    """Take a leading `--config FILE` off, so that a transport of its own can have it at no cost; no empty one."""
+    if len(arguments) > 1 and arguments[0] == "--config" and arguments[1]:
         return arguments[1], arguments[2:]
-    if arguments and arguments[0].startswith("--config=") and "@" not in arguments[0]:
-        return arguments[0].partition("=")[2], arguments[1:]
+    if arguments and arguments[0].startswith("--config=") and "@" not in arguments[0] and arguments[0][9:]:
+        return arguments[0][9:], arguments[1:]
     return "", arguments
 
 

@@ -96,6 +96,7 @@ class Filter:
         self.log = log
         self.record = record
         self.envelope = Envelope(record.sender, record.recipients)
+        record.sender, record.recipients = self.envelope.sender, self.envelope.recipients
         self.feeder = spool.Feeder(sys._xoptions.get("pf_spamfilt", ""))
         self.fields: list[bytes] = []
         self.deadline = started + chosen.limits.deadline

@@ -197,6 +197,7 @@ def _end(pid: int) -> None:
     """End process group `pid`: by SIGTERM, so that postdrop(1) takes its file away, and what is left by SIGKILL.
 
     It is not waited for longer than that takes: a child's child can stay as a zombie, and any can hang in the kernel.
+    What has become another account, as sudo(8) does, is not ours to end.
     """
     try:
         for signal, patience in ((_signal.SIGTERM, GRACE), (_signal.SIGKILL, GRACE / 4)):
@@ -206,7 +207,7 @@ def _end(pid: int) -> None:
                 _reap(pid)
                 posix.killpg(pid, 0)
                 time.sleep(0.01)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         pass
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pf_spamfilt.spool import Message
 
 
+# The names of the other forms, see hooks.py.
+HOOKS = "--stdout", "--pipe-to"
+
+
 class Reinjection:
     """The form of the command that pipe(8) and people use: sender and recipients are arguments, sendmail gets copies.
 
@@ -39,10 +43,14 @@ class Reinjection:
         self.arguments = arguments
 
     def envelope(self) -> list[bytes]:
-        """Return sender and recipients. Raises UsageError."""
-        if len(self.arguments) < 2:
+        """Return sender and recipients. Raises UsageError, also for the name of another form that is no first word."""
+        words = self.arguments[1:] if self.arguments[:1] == ["--"] else self.arguments
+        if words is self.arguments and any(name in words for name in HOOKS):
+            self.out = 2  # who reads stdout expects the message there
+            raise UsageError(f"usage: {' and '.join(HOOKS)} stand before all addresses (see pf-spamfilt --help)")
+        if len(words) < 2:
             raise UsageError("usage: pf-spamfilt SENDER RECIPIENT... (see pf-spamfilt --help)")
-        return process.encode(self.arguments)
+        return process.encode(words)
 
     def check(self, running: "Filter") -> None:
         """Raise Deferred for an address that sendmail would not take."""

@@ -63,7 +63,7 @@ class Feeder:
     def check(self) -> None:
         """Raise Deferred if the feeder is gone. A regular file on stdin has no feeder."""
         if self._may_cut and (self._is_orphaned() or self._is_unread()):
-            raise Deferred("the process that feeds this filter is gone: the message may be cut")
+            raise Deferred("the process that feeds this filter, or reads its output, is gone: the message may be cut")
 
     def _is_orphaned(self) -> bool:
         if posix.getppid() != self._launcher:

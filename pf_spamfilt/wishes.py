@@ -73,23 +73,22 @@ class Lookups:
 def gather(
     envelope: "Envelope", fields: list[bytes], settings: "Settings", deadline: float, log: "Log"
 ) -> list[Wishes]:
-    """Return what each recipient wants, in their order, and how the sender stands with him; without any, what all do.
+    """Return what each recipient wants, in their order, and how the sender stands with him; without any, nobody's.
 
     The sender is known by his envelope address and those in From. Raises Deferred if a table cannot be read.
     """
     senders = Lookups([envelope.sender, *_claimed(fields)], settings, deadline, log)
-    recipients = Lookups(envelope.recipients, settings, deadline, log)
+    names = envelope.recipients or [b""]
+    recipients = Lookups(names, settings, deadline, log)
     released = [_RELEASED] if trace.is_released(fields, posix.getuid()) else []
     outgoing = list(policy.matching_blocks("senders", settings.senders, senders.addresses[0], senders))
     found = {}
-    for name, address in zip(dict.fromkeys(envelope.recipients), recipients.addresses, strict=True):
+    for name, address in zip(dict.fromkeys(names), recipients.addresses, strict=True):
         tables = recipients.sources(settings.tables.recipients, address)
         blocks = policy.matching_blocks("recipients", settings.recipients, address, recipients)
         found[name] = Wishes(name, [*released, *outgoing, *tables, *blocks, ("[policy]", settings.policy)])
-    if not found:
-        found[b""] = Wishes(b"", [*released, *outgoing, ("[policy]", settings.policy)])
     policy.look_up_sender(list(found.values()), senders.addresses, senders)
-    return [found[name] for name in envelope.recipients or found]
+    return [found[name] for name in names]
 
 
 def _claimed(fields: list[bytes]) -> list[bytes]:

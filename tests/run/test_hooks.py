@@ -4,12 +4,15 @@ import fcntl
 import os
 import pty
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import termios
 import threading
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -291,7 +294,7 @@ def test_an_account_with_control_characters_is_no_user(run, site, user):
     [
         ({"SENDER": "ann@example.org"}, "from=<ann@example.org>, to=<joe>"),
         ({"SENDER": ""}, "from=<>, to=<joe>"),
-        ({"SENDER": "MAILER-DAEMON"}, "from=<MAILER-DAEMON>, to=<joe>"),
+        ({"SENDER": "MAILER-DAEMON"}, "from=<>, to=<joe>"),
         ({}, "from=<jane@example.com>, to=<joe>"),
         ({"RECIPIENT": "joe+x@example.net", "EXTENSION": "y"}, "to=<joe+x@example.net>"),
         ({"DOMAIN": "example.net"}, "to=<joe@example.net>"),
@@ -428,8 +431,8 @@ def test_options_after_the_form_are_wrong(run, form, option):
 @pytest.mark.parametrize("form", ["--stdout", "--pipe-to"])
 def test_the_form_stands_first(run, form):
     done = run("--explain", form, "true", "jane@example.com", "joe@example.net")
-    assert (done.status, done.stdout[:6]) == (75, b"4.3.5 ")
-    assert f"{form} stands first, or after --config FILE" in done.stdout.decode()
+    assert (done.status, done.stdout, done.stderr[:6]) == (75, b"", "4.3.5 ")
+    assert f"{form} stands first, or after --config FILE" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -438,6 +441,49 @@ def test_the_form_stands_first(run, form):
 def test_wrong_usage_from_a_pipe_defers(run, arguments):
     done = run(*arguments)
     assert (done.status, b"4.3.5 usage: " in done.stdout + done.stderr.encode()) == (75, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("a@b.example", "--stdout"),
+        ("a@b.example", "--pipe-to", "cat"),
+        ("--config=/etc/x@y.toml", "--stdout"),
+        ("--stdout=x",),
+    ],
+)
+def test_a_form_that_is_not_the_first_word_is_no_address(run, site, arguments):
+    """Who reads stdout, of which nothing is the message, must not take the status for a success."""
+    done = run(*arguments)
+    assert (done.status, done.stdout) == (75, b"")
+    assert done.stderr.startswith("4.3.5 ")
+    assert "stand" in done.stderr or "does not take a value" in done.stderr
+    assert not (site / "sendmail.argv").exists()
+
+
+def test_addresses_of_any_kind_stand_behind_two_hyphens(run, site):
+    assert run("--", "a@b.example", "--stdout").status == 0
+    assert (site / "sendmail.argv").read_text().split()[-2:] == ["--", "--stdout"]
+
+
+@pytest.mark.parametrize("arguments", [("--config", ""), ("--config=",)])
+def test_an_empty_name_of_the_settings_is_a_deferral(run, site, arguments):
+    """As of a variable that is not set."""
+    done = run(*arguments, "--pipe-to", "true")
+    assert (done.status, done.stdout) == (75, b"")
+    assert done.stderr.startswith("4.3.5 --config: the name of the file is empty")
+
+
+@pytest.mark.parametrize("told", ["", "<>", "MAILER-DAEMON"])
+def test_the_null_sender_is_logged_as_nobody(run, log, told):
+    assert run("--stdout", SENDER=told, message=b"Subject: hi\n\nbody\n").status == 0
+    assert "from=<>" in log()
+
+
+def test_what_holds_for_everybody_holds_for_an_unknown_recipient(run, settings, log):
+    settings('[[recipients]]\nmatch = ["."]\nkill_level = 10\ndestiny = "discard"\n')
+    assert run("--pipe-to", "cat", USER=None).status == 0
+    assert "action=discarded" in log()
 
 
 def test_config_names_other_settings(run, site, tmp_path):
@@ -782,6 +828,24 @@ def test_a_command_that_takes_too_long_is_ended(pipe_to, settings, site):
     assert not os.path.exists(f"/proc/{(site / 'pid').read_text().strip()}")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file setuid root")
+def test_a_command_that_has_become_another_account_takes_too_long(command):
+    """We may not end it then."""
+    with TemporaryDirectory(dir="/var/tmp") as name:
+        setuid = Path(name, "setpriv")
+        shutil.copy(shutil.which("setpriv"), setuid)
+        Path(name).chmod(0o755)
+        setuid.chmod(0o4755)
+        settings = Path(name, "settings")
+        settings.write_text("limits.deadline = 2\npolicy.bypass = true\nlog.syslog = false\n")
+        done = subprocess.run(
+            [command, "--config", settings, "--pipe-to", setuid, "--reuid=0", "--", "sleep", "5"],
+            input=MESSAGE, capture_output=True, user=65534, group=65534, extra_groups=[], cwd="/", env={},
+        )  # fmt: skip
+    assert done.returncode == 75
+    assert done.stdout.decode() == f"4.3.0 {setuid} took too long\n"
+
+
 def test_a_signal_does_not_end_the_filter_before_the_command(command, site):
     """It is known then what became of the message."""
     (site / "agent").write_text('#!/bin/sh\ncat >/dev/null; : >"$MAIL_CONFIG/begun"; sleep 1\n')
@@ -865,7 +929,7 @@ def test_a_message_is_cut_if_who_feeds_it_is_gone(command, site, form, log):
     os.mkfifo(site / "fifo")
     words = ["/bin/sh", "-c", script, command, *form]
     subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
-    assert "the process that feeds this filter is gone" in log()
+    assert "the process that feeds this filter, or reads its output, is gone" in log()
     assert not (site / "spamc.in").exists()
 
 
@@ -900,7 +964,7 @@ def test_a_message_is_cut_if_who_feeds_the_shells_between_is_gone(command, site,
     environment = {"PATH": "/usr/bin:/bin", "MAIL_CONFIG": str(site)}
     subprocess.run([sys.executable, "-c", LOCAL, script, command], env=environment, stdin=subprocess.DEVNULL)
     assert wait_until((site / "log").exists, 10)
-    assert "the process that feeds this filter is gone" in log()
+    assert "the process that feeds this filter, or reads its output, is gone" in log()
     assert not (site / "spamc.in").exists()
 
 
