@@ -26,7 +26,8 @@ uninstall: ## remove what `make install` put below PREFIX
 		exit 1; \
 	fi
 	@if [ -z '$(DESTDIR)' ] && postconf -M 2>/dev/null | grep -F '$(PREFIX)/bin/pf-spamfilt'; then \
-		echo 'uninstall: that is in master.cf: mail would wait. First: pf-spamfilt-admin setup --remove --apply' >&2; \
+		echo 'uninstall: that is in master.cf, its name first: mail would wait.' >&2; \
+		echo 'First: pf-spamfilt-admin setup --transport NAME --remove --apply' >&2; \
 		exit 1; \
 	fi
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.new' '$(DESTDIR)$(PREFIX)/lib/pf-spamfilt.old'

@@ -297,6 +297,14 @@ def test_removal_is_refused_for_a_command_in_master_cf_too(root):
     root.run(f"{undo} && dpkg --remove pf-spamfilt")
 
 
+def test_removal_says_how_a_link_for_sieve_is_found(root):
+    """Dovecot goes on with mail that was not scanned."""
+    link = "/etc/dovecot/sieve-filter/pf-spamfilt"
+    root.run(f"mkdir -p {link.rpartition('/')[0]} && ln -s /usr/bin/pf-spamfilt {link}")
+    (find,) = (line for line in root.run("dpkg --remove pf-spamfilt").splitlines() if "find /etc" in line)
+    assert root.run(find).strip() == link
+
+
 def test_removal_says_that_it_cannot_look_where_postconf_fails(root):
     root.run(f"postconf -e '{HOOK}' && echo nonsense >>/etc/postfix/main.cf")
     assert "pf-spamfilt: not looked at: /etc/postfix, which postconf cannot read: " in root.run("dpkg -r pf-spamfilt")

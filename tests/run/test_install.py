@@ -159,7 +159,8 @@ def test_uninstalling_is_refused_while_master_cf_names_it(folder, tmp_path):
     entry = f"spamcheck unix - n n - 10 pipe\n  user=nobody argv={command} -- ${{recipient}}\n"
     (tmp_path / "master.cf").write_text(entry)
     refused = make("uninstall", f"PREFIX={folder}", check=False, MAIL_CONFIG=str(tmp_path))
-    assert "that is in master.cf: mail would wait" in refused.stdout
+    assert "that is in master.cf, its name first: mail would wait" in refused.stdout
+    assert "pf-spamfilt-admin setup --transport NAME --remove --apply" in refused.stdout
     assert command.exists()
 
 
