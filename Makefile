@@ -22,7 +22,7 @@ install: ## install below PREFIX (/usr/local), in DESTDIR if given
 .PHONY: uninstall
 uninstall: ## remove what `make install` put below PREFIX
 	@if [ -z '$(DESTDIR)' ] && postconf -h mailbox_command 2>/dev/null | grep -F '$(PREFIX)/bin/pf-spamfilt'; then \
-		echo 'uninstall: that is mailbox_command in main.cf: mail would bounce. First: postconf -X mailbox_command' >&2; \
+		echo 'uninstall: that is mailbox_command in main.cf: mail would bounce. First: postconf -X mailbox_command && postfix reload' >&2; \
 		exit 1; \
 	fi
 	@if [ -z '$(DESTDIR)' ] && postconf -M 2>/dev/null | grep -F '$(PREFIX)/bin/pf-spamfilt'; then \

@@ -82,7 +82,7 @@ def empty(folder: Path) -> None:
 def accounts(host: MailHost, *names: str) -> Iterator[dict[str, User]]:
     """Give these names accounts inside the with block."""
     passwd = host.directory / "passwd"
-    before = passwd.read_bytes()
+    before = passwd.stat().st_size
     users = {name: User(host, name, host.number + 7000 + place) for place, name in enumerate(names)}
     for folder in ("home", "inboxes"):
         (host.directory / folder).mkdir(exist_ok=True)
@@ -97,7 +97,7 @@ def accounts(host: MailHost, *names: str) -> Iterator[dict[str, User]]:
         yield users
     finally:
         namespace.uncover("/var/mail")
-        passwd.write_bytes(before)
+        os.truncate(passwd, before)  # Postfix has just started: it must find its own account at any moment
         for folder in ("home", "inboxes"):
             shutil.rmtree(host.directory / folder)
 

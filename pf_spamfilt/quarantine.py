@@ -5,7 +5,7 @@ In a store of this host, or sent to an address.
 
 import posix
 
-from pf_spamfilt import headers, process, spool, tagging
+from pf_spamfilt import headers, process, spool, tagging, trace
 from pf_spamfilt.envelope import NULL_SENDER
 from pf_spamfilt.exits import Deferred, Rejected
 from pf_spamfilt.settings import STORES
@@ -65,7 +65,7 @@ def _marks(name: str, sender: bytes, group: "list[Treatment]", end: bytes) -> li
     answer, user = group[0].scan.answer, group[0].scan.user
     scanned = headers.split(answer.head)[0] if answer else []
     return [
-        b"X-Quarantine-ID: <" + name.encode() + b">" + end,
+        trace.KEPT + b": <" + name.encode() + b">" + end,
         b"X-Envelope-From: <" + sender + b">" + end,
         *([b"X-Quarantine-User: " + user + end] if user else []),
         b"X-Envelope-To: " + (b"," + end + b"\t").join(recipients) + end,

@@ -10,8 +10,19 @@ from pf_spamfilt.envelope import NULL_SENDER, Envelope
 PASSES = 3
 # What pf-spamfilt-admin(8) puts on top of a message that it releases from quarantine.
 RELEASED = b"X-Quarantine-Released"
+# What the filter puts on top of a message that it keeps.
+KEPT = b"X-Quarantine-ID"
 _DELIVERY = (b"return-path", b"x-original-to", b"delivered-to")
-_TELLING = (b"received", *_DELIVERY, b"from", b"list-", b"precedence", b"auto-submitted", RELEASED.lower())
+_TELLING = (
+    b"received",
+    *_DELIVERY,
+    b"from",
+    b"list-",
+    b"precedence",
+    b"auto-submitted",
+    RELEASED.lower(),
+    KEPT.lower(),
+)
 
 
 def telling(fields: list[bytes]) -> list[bytes]:
@@ -122,10 +133,22 @@ def is_released(fields: list[bytes], uid: int) -> bool:
     Nobody else can write it so: the field that says so is on top of all that any other host has written, and Postfix
     has taken it from root, or from the account `uid`, and from that again if it comes back here: see is_loop.
     """
-    above: list[bytes] = []
-    for field in fields:
-        if headers.name_of(field) == RELEASED.lower():
-            return bool(above) and all(passes([each], 0) or passes([each], uid) for each in above)
-        if headers.name_of(field) == b"received":
-            above.append(field)
-    return False
+    above = _received_above(fields, RELEASED)
+    return bool(above) and all(passes([each], 0) or passes([each], uid) for each in above)
+
+
+def is_kept(fields: list[bytes]) -> bool:
+    """Tell from trace.telling() whether a filter on this host has sent this message to a quarantine that is an address.
+
+    No other host can write it so: what comes from one has a Received field "from" it on top. An account of this host
+    can, as in local delivery each of them may run the filter.
+    """
+    above = [headers.value_of(field) for field in _received_above(fields, KEPT)]
+    return bool(above) and all(value.startswith(b"by ") for value in above) and b", from userid " in above[-1]
+
+
+def _received_above(fields: list[bytes], name: bytes) -> list[bytes]:
+    """Return the Received fields above the first field of this name; none if there is no such field."""
+    names = [headers.name_of(field) for field in fields]
+    place = names.index(name.lower()) if name.lower() in names else 0
+    return [field for field, each in zip(fields[:place], names, strict=False) if each == b"received"]

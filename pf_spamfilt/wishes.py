@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CLAIMED_MAX = 10
 # A person has already decided on this one.
 _RELEASED: "Source" = (trace.RELEASED.decode(), {"bypass": True})
+# This one was handled, and is on its way to where it is kept: handled there again, it would run in circles.
+_KEPT: "Source" = (trace.KEPT.decode(), {"spam_lover": True})
 # How long one regular expression may take for one address, in seconds.
 _PATIENCE = 5.0
 
@@ -80,13 +82,14 @@ def gather(
     senders = Lookups([envelope.sender, *_claimed(fields)], settings, deadline, log)
     names = envelope.recipients or [b""]
     recipients = Lookups(names, settings, deadline, log)
-    released = [_RELEASED] if trace.is_released(fields, posix.getuid()) else []
+    first = [_RELEASED] if trace.is_released(fields, posix.getuid()) else []
+    first += [_KEPT] if trace.is_kept(fields) else []
     outgoing = list(policy.matching_blocks("senders", settings.senders, senders.addresses[0], senders))
     found = {}
     for name, address in zip(dict.fromkeys(names), recipients.addresses, strict=True):
         tables = recipients.sources(settings.tables.recipients, address)
         blocks = policy.matching_blocks("recipients", settings.recipients, address, recipients)
-        found[name] = Wishes(name, [*released, *outgoing, *tables, *blocks, ("[policy]", settings.policy)])
+        found[name] = Wishes(name, [*first, *outgoing, *tables, *blocks, ("[policy]", settings.policy)])
     policy.look_up_sender(list(found.values()), senders.addresses, senders)
     return [found[name] for name in names]
 

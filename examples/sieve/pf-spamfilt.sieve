@@ -13,7 +13,7 @@ if filter "pf-spamfilt" ["--stdout"] {
 }
 else {
     # It was not scanned, and is as it came: an X-Spam-Flag in it would be the sender's. So users' own rules do
-    # not see it. The folder is as good as another; Dovecot's log says why.
+    # not see it. The folder is as good as another, and for the user to look into; Dovecot's log says why.
     fileinto :create "Unscanned";
     stop;
 }

@@ -141,8 +141,11 @@ def _about_ways(site: Site, postfix: Instance, hook: Hook | None, files: list[st
     else:
         yield from flow.about_queue(postfix)
     yield from users.look(files, postfix, hook)
+    yield from users.about_modes(files)
+    yield from delivery.about_agents(postfix)
     if hook:
         yield from delivery.look(hook, postfix)
+    if hook or users.RUNS_FOR_ALL.intersection(files):
         yield from delivery.about_root(postfix, lambda table, name: _has(site, table, name, "postalias"))
 
 

@@ -27,9 +27,11 @@ def jane(running: dict[str, User], mailhost: Host) -> User:
     return running["jane"]
 
 
-def deliver(host: Host, message: bytes | str) -> None:
-    host.put(message, [f"jane@{DOMAIN}"], SENDER, filtered=False)
+def deliver(host: Host, message: bytes | str) -> str:
+    """Send a message, wait until Postfix has delivered it, and return its queue id."""
+    queue_id = host.put(message, [f"jane@{DOMAIN}"], SENDER, filtered=False)
     host.postfix.wait_idle()
+    return queue_id
 
 
 def mail(user: User) -> dict[str, list[bytes]]:
@@ -63,9 +65,10 @@ def test_a_forged_mark_is_none(jane: User, mailhost: Host) -> None:
 
 def test_the_user_of_spamd_is_the_account_and_the_envelope_is_known(jane: User, mailhost: Host) -> None:
     mailhost.spamd.preferences("jane", "required_score 50\n")
-    deliver(mailhost, "clean")
-    assert mailhost.scans("user=jane,", "required_score=50.0")
-    assert mailhost.syslog.wait_for(f"from=<{SENDER}>, to=<jane@{DOMAIN}>, ", "action=written")
+    before = len(mailhost.scans("user=jane,", "required_score=50.0"))
+    queue_id = deliver(mailhost, "clean")
+    assert len(mailhost.scans("user=jane,", "required_score=50.0")) == before + 1
+    assert mailhost.syslog.wait_for(queue_id, f"from=<{SENDER}>, to=<jane@{DOMAIN}>, ", "action=written")
 
 
 def test_the_users_own_rules_see_what_was_scanned(jane: User, mailhost: Host) -> None:

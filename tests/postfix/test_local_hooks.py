@@ -68,10 +68,11 @@ class Site:
         recipients = [f"{name}@{DOMAIN}" for name in names or ("jane",)]
         return self.host.put(message, recipients, sender, filtered=False)
 
-    def deliver(self, message: bytes | str, *names: str, sender: str = "sender@client.example") -> None:
-        """Send a message and wait until Postfix has delivered it."""
-        self.send(message, *names, sender=sender)
+    def deliver(self, message: bytes | str, *names: str, sender: str = "sender@client.example") -> str:
+        """Send a message, wait until Postfix has delivered it, and return its queue id."""
+        queue_id = self.send(message, *names, sender=sender)
         self.host.postfix.wait_idle()
+        return queue_id
 
     def outcome(self, queue_id: str, status: str) -> str:
         """Wait for Postfix's word on a message."""
@@ -107,11 +108,12 @@ def site(running: Site, mailhost: Host) -> Site:
 def test_mail_is_scanned_for_the_account_and_delivered_whole(site: Site) -> None:
     """The account is spamd's user: its own preferences hold."""
     site.host.spamd.preferences("jane", "required_score 50\n")
+    before = len(site.host.scans("user=jane,", "required_score=50.0"))
     site.deliver(scoring(20))
     (copy,) = inbox(site.jane)
     assert copy["X-Spam-Status"].startswith("No, score=20.0 required=50.0"), site.log()
     assert copy.get_payload().rstrip("\n") == MESSAGES["clean"].partition(b"\n\n")[2].decode().rstrip("\n")
-    assert site.host.scans("user=jane,", "required_score=50.0")
+    assert len(site.host.scans("user=jane,", "required_score=50.0")) == before + 1
 
 
 def test_two_accounts_are_scanned_each_with_his_own_preferences(site: Site) -> None:
@@ -162,17 +164,18 @@ def test_mail_waits_for_spamd(site: Site) -> None:
 
 
 def test_mail_for_an_extension_is_delivered(site: Site) -> None:
-    site.deliver("clean", "jane+lists")
+    """And settings for it hold, where the delivery agent is told."""
+    queue_id = site.deliver("clean", "jane+lists")
     assert [copy["Subject"] for copy in inbox(site.jane)], site.log()
-    assert site.host.syslog.wait_for("user=jane,", "to=<jane+lists@")
+    assert site.host.syslog.wait_for(queue_id, "user=jane,", "to=<jane+lists@")
 
 
 @pytest.mark.parametrize("sender", ["sender@client.example", "", "o'brien@client.example"])
 def test_the_sender_is_known(site: Site, sender: str) -> None:
     """From the message too: in the environment local(8) has replaced what a shell might read."""
-    site.deliver("bounce", sender=sender)
+    queue_id = site.deliver("bounce", sender=sender)
     assert len(inbox(site.jane)) == 1, site.log()
-    assert site.host.syslog.lines(f"from=<{sender}>"), site.log()
+    assert site.host.syslog.lines(queue_id, f"from=<{sender}>"), site.log()
 
 
 def test_a_message_that_looks_like_a_mailbox_is_one_message(site: Site) -> None:
@@ -203,10 +206,10 @@ def test_a_destination_in_a_line_after_the_command_waits_with_it(site: Site) -> 
 )
 def test_settings_say_what_becomes_of_spam(site: Site, destiny: str, ends: tuple[str, str]) -> None:
     site.host.configured(f'[policy]\nkill_level = 10\ndestiny = "{destiny}"\n')
-    line = site.outcome(site.send(scoring(12)), ends[0])
-    assert ends[1] in line
+    queue_id = site.send(scoring(12))
+    assert ends[1] in site.outcome(queue_id, ends[0])
     assert inbox(site.jane) == []
-    assert site.host.syslog.wait_for("to=<jane@lab.example>", f"action={destiny}")
+    assert site.host.syslog.wait_for(queue_id, "to=<jane@lab.example>", f"action={destiny}")
 
 
 @pytest.mark.parametrize("running", ["the filter, then maildrop"], indirect=True)

@@ -125,6 +125,22 @@ def test_local_transport_that_is_local_is_fine(filter_there, value):
     assert [each.severity for each in delivery.look(delivery.hook(instance), instance)] == [OK]
 
 
+@pytest.mark.parametrize("program", ["/usr/bin/none-such", "maildrop"])
+def test_delivery_agent_that_is_not_there_is_an_error(monkeypatch, program):
+    """Also without the filter before it: for each file that names the filter there has to be one who reads it."""
+    monkeypatch.setattr(delivery, "_PATH", "/nonexistent")
+    (found,) = delivery.about_agents(with_command(f'{program} -d "$USER"'))
+    assert (found.severity, found.id) == (ERROR, "delivery-program")
+    assert f"{program}: there is no such program: local mail bounces" in found.text
+
+
+@pytest.mark.parametrize(
+    "command", ["/bin/sh -c true", "exec no-matter", "test x = x || no", "", "pf-spamfilt --pipe-to no"]
+)
+def test_commands_of_a_shell_are_not_looked_for(command):
+    assert list(delivery.about_agents(with_command(command))) == []
+
+
 def about_root(aliases, destination="example.com", home="/nonexistent", root="root", **main):
     """Return what is found about root's mail; `aliases` are those tables that have root."""
     main = {"alias_maps": "hash:/etc/aliases, nis:mail", "mydestination": destination, "default_privs": "nobody"} | main

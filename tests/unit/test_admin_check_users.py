@@ -255,6 +255,20 @@ def test_mailbox_command_scans_twice_what_its_program_reads(file, expected):
     assert bad(users.look([file], postfix(), PROCMAIL)) == expected
 
 
+@pytest.mark.parametrize(("mode", "expected"), [(0o666, [(WARNING, "delivery-mode")]), (0o644, []), (0o600, [])])
+def test_file_that_everybody_may_write_is_not_read(home, mode, expected):
+    """Procmail and local(8) ignore it, for maildrop mail waits."""
+    (home / ".procmailrc").write_text(FORWARD)
+    (home / ".procmailrc").chmod(mode)
+    assert bad(users.about_modes([f"{home}/.procmailrc"])) == expected
+
+
+def test_link_for_sieve_behind_the_filter_scans_twice():
+    hook = PROCMAIL._replace(argv=["/a/pf-spamfilt", "--pipe-to", "/usr/lib/dovecot/dovecot-lda"])
+    found = users.look(["/etc/dovecot/sieve-filter/pf-spamfilt"], postfix(), hook)
+    assert bad(found) == [(WARNING, "delivery-twice")]
+
+
 def test_without_any_both_ways_are_named():
     (found,) = transport.look(postfix(), Site("/etc/postfix"))
     assert (found.severity, found.id) == (ERROR, "transport")

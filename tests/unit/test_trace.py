@@ -108,6 +108,29 @@ def test_released_is_what_root_or_our_account_has_just_submitted_with_the_field_
     assert trace.is_released(trace.telling(headers.split(header)[0]), 110) == released
 
 
+KEPT = b"X-Quarantine-ID: <4cDR2f5x-01234567>\n"
+FORWARDED = b"Received: by mx.example (Postfix)\n\tid 4cDR3; Mon, 23 Nov 2026 03:49:12 +0000 (UTC)\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        pytest.param(BY_US + KEPT + BY_SMTP, True, id="by-an-account"),
+        pytest.param(b"Return-Path: <>\nDelivered-To: a@x\n" + BY_US + KEPT, True, id="below-what-local-adds"),
+        pytest.param(FORWARDED + BY_US + KEPT + BY_SMTP, True, id="by-an-alias"),
+        pytest.param(BY_SMTP + KEPT, False, id="from-another-host"),
+        pytest.param(BY_SMTP + BY_US + KEPT, False, id="kept-on-another-host"),
+        pytest.param(BY_US + BY_SMTP + KEPT, False, id="forged-and-forwarded"),
+        pytest.param(FORWARDED + KEPT, False, id="submitted-by-nobody"),
+        pytest.param(KEPT + BY_US, False, id="above-the-received-fields"),
+        pytest.param(KEPT, False, id="without-received-fields"),
+        pytest.param(BY_US, False, id="without-the-field"),
+    ],
+)
+def test_kept_is_what_an_account_of_this_host_has_submitted_with_the_field_on_top(header, kept):
+    assert trace.is_kept(trace.telling(headers.split(header)[0])) == kept
+
+
 def test_what_a_delivery_agent_has_put_on_top_is_taken_off():
     """What stands below the first hop is older, and shows a loop."""
     added = [b"From a@b  Mon Nov 23\n", b"Return-Path: <a@b>\n", b"X-Original-To: x@y\n", b"delivered-to: x@y\n"]

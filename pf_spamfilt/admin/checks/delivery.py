@@ -20,6 +20,8 @@ _PARAMETER = "mailbox_command"
 # What local(8) follows instead of mailbox_command; the last one names what delivers instead of local(8).
 _BEFORE = ("mailbox_transport_maps", "mailbox_transport", "mailbox_command_maps", "local_transport")
 _ALIASES = "/etc/aliases"
+# Commands that are programs, not words of the shell.
+_AGENTS = ("procmail", "maildrop", "dovecot-lda")
 # Tables that newaliases(1) makes of a file.
 _DATABASES = ("hash", "btree", "lmdb", "cdb", "dbm")
 
@@ -48,21 +50,30 @@ class Hook(NamedTuple):
 
 def hook(instance: Instance) -> Hook | None:
     """Return the filter in mailbox_command, main.cf's or that of a service, if it is there."""
+    hooks = (Hook(where, argv) for where, value in _commands(instance).items() if (argv := _argv(value)))
+    return next(hooks, None)
+
+
+def _commands(instance: Instance) -> dict[str, str]:
+    """Return each mailbox_command, by where it is."""
     values = {f"{instance.main_cf}: {_PARAMETER}": instance.main.get(_PARAMETER, "")}
     for service in instance.running("local"):
         values[f"{instance.master_cf}: {service.key}: {_PARAMETER}"] = service.overrides.get(_PARAMETER, "")
-    hooks = (Hook(where, argv) for where, value in values.items() if (argv := _argv(value)))
-    return next(hooks, None)
+    return values
 
 
 def _argv(value: str) -> list[str]:
     """Return the command line of the filter in a command, from its name on; empty if there is none."""
+    found = _split(value)
+    start = next((place for place, word in enumerate(found) if Path(word).name == NAME), len(found))
+    return found[start:]
+
+
+def _split(value: str) -> list[str]:
     try:
-        words = shlex.split(value)
+        return shlex.split(value)
     except ValueError:  # a quote that nothing ends
-        words = value.split()
-    start = next((place for place, word in enumerate(words) if Path(word).name == NAME), len(words))
-    return words[start:]
+        return value.split()
 
 
 def look(found: Hook, instance: Instance) -> Iterator[Finding]:
@@ -88,9 +99,21 @@ def about_programs(found: Hook) -> Iterator[Finding]:
     """Yield each program on its command line that is not there."""
     command = [word for word in found.form[1:] if word != "--"] if found.form[:1] == [PIPE_TO] else []
     for path, then in ((found.argv[0], "bounces"), *((word, "waits") for word in command[:1])):
-        if not shutil.which(path, path=_PATH):
-            text = f"{found.where}: {path}: there is no such program: local mail {then}"
-            yield error("delivery-program", text, "Name the right one there, then run: postfix reload")
+        yield from _about_program(found.where, path, then)
+
+
+def about_agents(instance: Instance) -> Iterator[Finding]:
+    """Yield each delivery agent in mailbox_command, without the filter before it, that is not there."""
+    for where, value in _commands(instance).items():
+        program = next(iter(_split(value)), "")
+        if program and not _argv(value) and (program.startswith("/") or program in _AGENTS):
+            yield from _about_program(where, program, "bounces")
+
+
+def _about_program(where: str, path: str, then: str) -> Iterator[Finding]:
+    if not shutil.which(path, path=_PATH):
+        text = f"{where}: {path}: there is no such program: local mail {then}"
+        yield error("delivery-program", text, "Install it, or name the right one there, then run: postfix reload")
 
 
 def about_precedence(instance: Instance) -> Iterator[Finding]:

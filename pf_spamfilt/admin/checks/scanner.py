@@ -63,7 +63,8 @@ def _about(server: str, spamc: Spamc, needs: Needs) -> Iterator[Finding]:
     try:
         spam = _ask(original, server, spamc)
     except ScanFailed as failure:
-        yield error("spamd", f"{name}: {failure.text}", "Start spamd there, or mend [spamc] servers")
+        refusal = ", or let this host in (spamd --allowed-ips)" if "lost the connection" in failure.text else ""
+        yield error("spamd", f"{name}: {failure.text}", f"Start spamd there{refusal}, or mend [spamc] servers")
         return
     yield ok("spamd", f"{name} answers: {_version(spam)}")
     yield from about_spam(name, spam, original, needs)

@@ -16,6 +16,7 @@ from pf_spamfilt.admin.output import counted
 
 # For all users; the last is a link to the filter, as examples/sieve has it.
 SHARED = ("/etc/procmailrc", "/etc/maildroprc", "/etc/dovecot/sieve-filter/pf-spamfilt")
+RUNS_FOR_ALL = frozenset(SHARED[:2])
 OWN = (".procmailrc", ".mailfilter", ".forward")
 _FILE_MAX = 1 << 20  # bytes of a file that are searched
 # What the programs are called that read a file, by its name without the dot.
@@ -64,7 +65,7 @@ def look(found: Sequence[str], instance: Instance, hook: Hook | None) -> Iterato
         yield from _twice(read, f"the transport {transport.service}", "run: pf-spamfilt-admin setup --remove --apply")
     elif hook:
         commands = set(map(os.path.basename, hook.form))
-        after = [file for file in found if commands.intersection(_readers(file))]
+        after = [file for file in found if any(reader in each for reader in _readers(file) for each in commands)]
         yield from _twice(after, hook.where, "out of mailbox_command")
     elif read:
         yield ok("delivery", f"{_shown(read)}: the filter is named there: where that is read, no transport is needed")
@@ -136,6 +137,21 @@ def _twice(found: Sequence[str], other: str, remedy: str) -> Iterator[Finding]:
     if found:
         text = f"{_shown(found)}: the filter is named there, and {other} runs it, too: that mail is scanned twice"
         yield warning("delivery-twice", text, f"Take it out there, or {remedy}")
+
+
+def about_modes(found: Sequence[str]) -> Iterator[Finding]:
+    """Yield each file that its program does not believe, as anybody may have written it."""
+    for file in found:
+        if os.path.basename(file) in OWN and _mode(file) & stat.S_IWOTH:
+            text = f"{file}: everybody may write it: so mail is not filtered, or waits"
+            yield warning("delivery-mode", text, f"Run: chmod go-w {file}")
+
+
+def _mode(file: str) -> int:
+    try:
+        return os.stat(file).st_mode
+    except OSError:  # its owner could read it
+        return 0
 
 
 def _shown(found: Sequence[str]) -> str:
