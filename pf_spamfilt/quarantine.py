@@ -37,10 +37,13 @@ def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> 
     name = f"{disposal.record.queue_id}-{posix.urandom(4).hex()}"
     fields, _ = headers.split(spool.head(disposal.message))
     marks = _marks(name, disposal.envelope.sender, group, headers.line_end_of(fields))
-    kept = spool.with_header(disposal.message, fields, tagging.on_top(fields, marks))
     wishes = group[0].wishes
+    is_store = wishes["quarantine"].startswith(STORES)
+    # Sent to an address, it is delivered anew, perhaps to whom it was delivered here.
+    original = fields if is_store else trace.without_delivery(fields)
+    kept = spool.with_header(disposal.message, fields, tagging.on_top(original, marks))
     undo = None
-    if wishes["quarantine"].startswith(STORES):
+    if is_store:
         from pf_spamfilt import stores
 
         process.hold_signals()  # from here on it is there, and must be known to be

@@ -123,14 +123,20 @@ def look(site: Site) -> Iterator[Finding]:
     filters = list(_filters(site, hook or (users.runner(files, postfix, site.command) if postfix else None)))
     for each in filters:
         yield from _about_settings(each, postfix)
-        if postfix and each.chosen:
-            quarantines = settings_file.read(each.source).quarantines()
-            yield from mailboxes.about(quarantines, postfix, site.lookup, each.source)
+        if each.chosen:
+            yield from _about_mailboxes(site, postfix)(
+                settings_file.read(each.source).quarantines(), source=each.source
+            )
     if postfix:
         yield from _about_ways(site, postfix, hook, files)
         yield from _about_parameters(site)
     for each in filters:
         yield from _as_account(site, postfix, each)
+
+
+def _about_mailboxes(site: Site, postfix: Instance | None) -> reach.About:
+    """Return what looks for the mailboxes of quarantines that are addresses."""
+    return partial(mailboxes.about, instance=postfix, lookup=site.lookup) if postfix else lambda *_, **__: ()
 
 
 def _about_ways(site: Site, postfix: Instance, hook: Hook | None, files: list[str]) -> Iterator[Finding]:
@@ -209,7 +215,10 @@ def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[
     world = World(found, site.directory, runs.transport.options.get("directory", queue) if runs.transport else queue)
     if postfix and runs.transport and found:
         yield from flow.about_submission(postfix, me, lambda table, key: _has(site, table, key))
-    steps = [*_steps_for_postfix(site, postfix, runs, me), *_steps_for_settings(runs, me)]
+    steps = [
+        *_steps_for_postfix(site, postfix, runs, me),
+        *_steps_for_settings(runs, me, _about_mailboxes(site, postfix)),
+    ]
     for step in progress("checking", steps):
         yield from findings(step, world)
 
@@ -233,7 +242,7 @@ def _steps_for_postfix(site: Site, postfix: Instance | None, runs: Filter, me: s
             yield partial(reach.about_sendmail, runs.chosen.sendmail.command[0], own)
 
 
-def _steps_for_settings(runs: Filter, me: str) -> Iterator[Step]:
+def _steps_for_settings(runs: Filter, me: str, about_mailboxes: reach.About) -> Iterator[Step]:
     source, chosen = runs.source, runs.chosen
     yield reach.about_temporary
     if chosen is None:
@@ -247,7 +256,8 @@ def _steps_for_settings(runs: Filter, me: str) -> Iterator[Step]:
     if asked:
         yield partial(reach.about_program, chosen.tables.command, "[tables] command", source, me)
     for name in asked:
-        yield partial(reach.about_table, name, chosen, me, name in chosen.tables.recipients)
+        about_quarantines = about_mailboxes if name in chosen.tables.recipients else None
+        yield partial(reach.about_table, name, chosen, me, about_quarantines)
     for destination in [] if runs.hook else said.quarantines():
         yield partial(reach.about_store, destination, me)
     if chosen.log.file:

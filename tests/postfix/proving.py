@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import smtp
 from lab.mailbox import Copy
 from lab.mailhost import MailHost
-from lab.tools import PROJECT, LabError, wait_until
+from lab.tools import PROJECT, LabError, run, wait_until
 
 JANE = "jane@example.com"
 SAM = "sam@example.com"
@@ -207,3 +207,20 @@ def moved(path: Path, substitute: Callable[[Path], object] = lambda _: None) -> 
         yield
     finally:
         os.rename(away, path)
+
+
+@contextlib.contextmanager
+def changed(host: Host, *settings: str, service: str = "") -> Iterator[None]:
+    """Have other settings in main.cf, and one for the port with the filter, inside the with block."""
+    files = [host.postfix.configuration / name for name in ("main.cf", "master.cf")]
+    before = [file.read_text() for file in files]
+    run(["postconf", "-e", *settings])
+    if service:
+        run(["postconf", "-P", f"127.0.0.1:{host.postfix.port}/inet/{service}"])
+    host.postfix.reload()
+    try:
+        yield
+    finally:
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
+        host.postfix.reload()

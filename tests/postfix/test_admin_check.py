@@ -639,6 +639,10 @@ def test_quarantine_at_an_address_of_this_host(admin: Admin, address: str, expec
     )
     admin.host.configured(f'[policy]\nkill_level = 9\nquarantine = "{address}"\n')
     assert admin.named() == expected
+    table = admin.settings.with_name("check-table")
+    table.write_text(f"jane@example.com  kill_level=9 quarantine={address}\n")
+    admin.host.configured(f'[tables]\nrecipients = ["texthash:{table}"]\n')
+    assert admin.named() == expected
 
 
 STORES: dict[str, Callable[[Path, int], object]] = {

@@ -1,11 +1,10 @@
 """examples/gateway as it is: two Postfix instances, mail for the inner server is filtered once, on its way in only."""
 
-import contextlib
 import smtplib
 from collections.abc import Iterator
 
 import pytest
-from proving import JANE, MESSAGES, SAM, Host, body_is_whole, marks
+from proving import JANE, MESSAGES, SAM, Host, body_is_whole, changed, marks
 
 from lab import setups, smtp
 from lab.mailbox import Copy
@@ -108,10 +107,16 @@ def test_outgoing_mail_is_not_filtered(gateway: Gateway, session_mailhost: Host)
     assert len(session_mailhost.scans()) == before
 
 
-def test_gateway_without_a_list_of_recipients_asks_the_inner_server(gateway: Gateway, session_mailhost: Host) -> None:
-    """As main.cf says; and nobody is asked about mail that goes out."""
-    asking = "smtpd_recipient_restrictions=reject_unverified_recipient"
-    with changed(session_mailhost, "relay_recipient_maps =", "unverified_recipient_reject_code = 550", service=asking):
+@pytest.mark.parametrize("level", ["3.6", "2"])
+def test_gateway_without_a_list_of_recipients_asks_the_inner_server(
+    gateway: Gateway, session_mailhost: Host, level: str
+) -> None:
+    """As main.cf says; and nobody else is asked, for mail that goes out or for strangers, as on hosts of old."""
+    asking = "smtpd_recipient_restrictions=reject_unauth_destination,reject_unverified_recipient"
+    settings = f"compatibility_level = {level}", "relay_recipient_maps =", "unverified_recipient_reject_code = 550"
+    with changed(session_mailhost, *settings, service=asking):
+        with pytest.raises(smtp.Refused, match=r"554 .*Relay access denied"):
+            session_mailhost.put("clean", [FRIEND], FRIEND)
         with pytest.raises(smtp.Refused, match=r"550 .*Recipient address rejected: undeliverable address"):
             session_mailhost.put("clean", [LEFT])
         session_mailhost.put("clean", [JANE])
@@ -129,23 +134,6 @@ def test_inside_address_takes_mail_from_the_inner_server_only(gateway: Gateway, 
         assert setups.answer(gateway.inside_port, "10.0.0.25", FRIEND) == 250
         assert setups.answer(session_mailhost.postfix.port, "10.0.0.25", FRIEND) == 554
         assert setups.answer(session_mailhost.postfix.port, "203.0.113.9", JANE) == 250
-
-
-@contextlib.contextmanager
-def changed(host: Host, *settings: str, service: str = "") -> Iterator[None]:
-    """Have other settings in the gateway's main.cf, and one for the outside address, inside the with block."""
-    files = [host.postfix.configuration / name for name in ("main.cf", "master.cf")]
-    before = [file.read_text() for file in files]
-    run(["postconf", "-e", *settings])
-    if service:
-        run(["postconf", "-P", f"127.0.0.1:{host.postfix.port}/inet/{service}"])
-    host.postfix.reload()
-    try:
-        yield
-    finally:
-        for file, text in zip(files, before, strict=True):
-            file.write_text(text)
-        host.postfix.reload()
 
 
 def test_gateway_cannot_send_to_the_world_through_the_inner_server(gateway: Gateway) -> None:

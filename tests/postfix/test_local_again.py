@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from proving import Host
+from proving import Host, changed
 
 from lab import setups
 from lab.local_users import DOMAIN, User, messages
@@ -41,6 +41,17 @@ def test_mail_in_circles_is_stopped_though_it_is_wrapped(jane: User, mailhost: H
     mailhost.put("clean", [f"jane@{DOMAIN}"], filtered=False)
     mailhost.settled()
     assert [len(lines) for lines in rounds(mailhost)] == [count + 1 for count in before]
+
+
+@pytest.mark.parametrize("address", [f"jane+kept@{DOMAIN}", f"spam@{DOMAIN}"], ids=["extension", "alias"])
+def test_what_is_kept_at_an_address_of_this_host_arrives_there(jane: User, mailhost: Host, address: str) -> None:
+    """Though it is spam there, too: kept there again it would run in circles, and bounce to nobody."""
+    mailhost.configured(f'[policy]\nkill_level = 10\ndestiny = "discard"\nquarantine = "{address}"\n')
+    with changed(mailhost, "alias_maps = inline:{spam=jane}"):
+        mailhost.put("gtube", [f"jane@{DOMAIN}"], filtered=False)
+        mailhost.settled()
+    copies = messages(jane.inbox) + messages(jane.home / "spam")
+    assert [b"\nX-Spam-Flag: YES\n" in copy for copy in copies if b"\nX-Quarantine-ID: <" in copy] == [True]
 
 
 def rounds(host: Host) -> list[list[str]]:

@@ -8,11 +8,12 @@ from email import message_from_bytes
 from email.message import Message
 
 import pytest
-from proving import MESSAGES, Host, scoring
+from proving import MESSAGES, Host, changed, scoring
 
 from lab import setups
 from lab.local_users import DOMAIN, INSTALLED, User, messages
 from lab.setups import Way
+from lab.tools import wait_until
 
 
 def two_procmailrcs(user: User) -> None:
@@ -198,6 +199,19 @@ def test_a_destination_in_a_line_after_the_command_waits_with_it(site: Site) -> 
     site.host.postfix.flush()
     site.host.postfix.wait_idle()
     assert [copy["X-Spam-Status"] is not None for copy in inbox(site.jane)] == [True, False], site.log()
+
+
+@pytest.mark.parametrize("running", ["the filter, then procmail"], indirect=True)
+@pytest.mark.parametrize(("owner", "count"), [("", 3), ("{owner-staff = sam}", 1)])
+def test_an_alias_of_several_needs_an_owner(site: Site, owner: str, count: int) -> None:
+    """Without one, local(8) tries them all again while one of them has to wait."""
+    site.sam.write(".procmailrc", "EXITCODE=75\n\n:0\n/dev/null\n")
+    put_off = "procmail exited with status 75"
+    before = len(site.host.postfix.log_lines(put_off))
+    with changed(site.host, f"alias_maps = inline:{{ {{staff = jane, sam}} {owner} }}"):
+        site.send("clean", "staff")
+        assert wait_until(lambda: len(site.host.postfix.log_lines(put_off)) >= before + 3, 60), site.log()
+        assert min(len(inbox(site.jane)), 3) == count, site.log()
 
 
 @pytest.mark.parametrize("running", ["the filter, then procmail"], indirect=True)

@@ -8,7 +8,7 @@ import posix
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pf_spamfilt import patterns, policy_keys, process, report, settings, spool, stores
 from pf_spamfilt.admin.checks.findings import Finding, error, ok, warning
@@ -16,6 +16,8 @@ from pf_spamfilt.describe import Notes
 from pf_spamfilt.exits import Deferred, Ended, SettingsError
 from pf_spamfilt.tables import Tables
 
+# Yields what is found of quarantines, as the `source` names them.
+About = Callable[..., Iterable[Finding]]
 # How long a program may take, in seconds.
 PATIENCE = 60.0
 # So many bytes of a table's entries are looked at.
@@ -89,13 +91,16 @@ def about_sendmail(path: str, own: str) -> Iterator[Finding]:
         yield warning("sendmail", text, f'Write command = ["{own}", "-G", "-i"], unless it passes mail on to that')
 
 
-def about_table(name: str, chosen: settings.Settings, me: str, holds_settings: bool) -> Iterator[Finding]:
-    """Yield whether a Postfix table can be read; and of one that `holds_settings`, what its entries say."""
+def about_table(name: str, chosen: settings.Settings, me: str, about_quarantines: About | None) -> Iterator[Finding]:
+    """Yield whether a Postfix table can be read; and of one with settings, what its entries say.
+
+    Such a one has `about_quarantines`, for the addresses among them.
+    """
     notes, until = Notes(), time.monotonic() + PATIENCE
     somebody = patterns.Address(_SOMEBODY, chosen.recipient_delimiter)
     asked = Tables([somebody], chosen.tables.command, until, notes)
     try:
-        if holds_settings:
+        if about_quarantines:
             list(asked.sources([name], somebody))
         else:
             asked.has(name, somebody)
@@ -108,11 +113,11 @@ def about_table(name: str, chosen: settings.Settings, me: str, holds_settings: b
     for line in notes.lines:
         yield warning("table-warning", line, "Run postmap(1) again, or see to what it says")
     yield ok("table", f"{name}: {me} can read it")
-    if holds_settings:
-        yield from _about_entries(name, chosen.tables.command, me)
+    if about_quarantines:
+        yield from _about_entries(name, chosen.tables.command, me, about_quarantines)
 
 
-def _about_entries(name: str, command: list[str], me: str) -> Iterator[Finding]:
+def _about_entries(name: str, command: list[str], me: str, about_quarantines: About) -> Iterator[Finding]:
     """Yield what is wrong with the entries of a table that postmap(1) can list, and with the stores that they name."""
     count, named = 0, set()
     for key, result in _entries(name, command):
@@ -125,6 +130,7 @@ def _about_entries(name: str, command: list[str], me: str) -> Iterator[Finding]:
         except ValueError as failure:
             yield error("table-entry", f"table {name}, key {key}: {failure}", "Mend the entry")
     yield ok("table-entry", f"{name}: {count} entries were read" if count else f"{name}: its entries were not read")
+    yield from about_quarantines(sorted(named), source=f"table {name}")
     for destination in sorted(named - {""}):
         yield from about_store(destination, me)
 
