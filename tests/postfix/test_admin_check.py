@@ -150,7 +150,7 @@ TRANSPORTS = {
     "as the script": (" -- ${sender}", " -f ${sender} --", "error transport-argv"),
     "not private": ("unix  -  ", "unix  n  ", "error transport-private"),
     "no such directory": ("null_sender=", "null_sender= directory=/nonexistent", "error directory"),
-    "directory of root": ("null_sender=", "null_sender= directory=/root", "error directory"),
+    "directory of root": ("null_sender=", "null_sender= directory={closed}", "error directory"),
     "size": ("null_sender=", "null_sender= size=10000", "error transport-size"),
     "line ends": ("null_sender=", r"null_sender= eol=\r\n", "error transport-eol"),
     "chroot": ("-       n       n ", "-       n       y ", "error transport-chroot"),
@@ -160,7 +160,9 @@ TRANSPORTS = {
 
 @pytest.mark.parametrize(("old", "new", "expected"), TRANSPORTS.values(), ids=TRANSPORTS)
 def test_broken_transport(admin: Admin, old: str, new: str, expected: str) -> None:
-    admin.postfix.configure(master=admin.transport(old, new))
+    closed = admin.host.directory / "closed"
+    closed.mkdir(mode=0o700, exist_ok=True)
+    admin.postfix.configure(master=admin.transport(old, new.replace("{closed}", str(closed))))
     assert admin.named() == [expected]
 
 

@@ -13,7 +13,14 @@ TRANSPORT = Transport("spamcheck", "10", {}, ["/usr/local/bin/pf-spamfilt"])
 
 def with_command(value, transports=()):
     """Return an instance with this mailbox_command."""
-    return Instance("/etc/postfix", [], {"mailbox_command": value}, list(transports), Account(89, 89), 90)
+    return Instance(
+        "/etc/postfix",
+        [],
+        {"mailbox_command": value, "mydestination": "example.com"},
+        list(transports),
+        Account(89, 89),
+        90,
+    )
 
 
 @pytest.fixture
@@ -129,9 +136,11 @@ def test_local_transport_that_is_local_is_fine(filter_there, value):
 def test_delivery_agent_that_is_not_there_is_an_error(monkeypatch, program):
     """Also without the filter before it: for each file that names the filter there has to be one who reads it."""
     monkeypatch.setattr(delivery, "_PATH", "/nonexistent")
-    (found,) = delivery.about_agents(with_command(f'{program} -d "$USER"'))
+    instance = with_command(f'{program} -d "$USER"')
+    (found,) = delivery.about_agents(instance)
     assert (found.severity, found.id) == (ERROR, "delivery-program")
     assert f"{program}: there is no such program: local mail bounces" in found.text
+    assert list(delivery.about_agents(instance._replace(main={**instance.main, "mailbox_transport": "lmtp:x"}))) == []
 
 
 @pytest.mark.parametrize(
