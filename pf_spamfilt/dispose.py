@@ -34,6 +34,7 @@ class Disposal:
         self.log = running.log
         self.deadline = running.deadline
         self.untold = running.form.untold
+        self.is_hook = running.form.is_hook
         self._form = running.form
         self._undo: list[Undo] = []
         self._feeder = running.feeder
@@ -64,7 +65,7 @@ class Disposal:
 
     def check(self) -> None:
         """Raise Ended for what would fail after something has been sent."""
-        if self._form.is_hook and len({treatment.copy_key for treatment in self.treatments}) > 1:
+        if self.is_hook and len({treatment.copy_key for treatment in self.treatments}) > 1:
             raise SettingsError("the recipients' policies make different copies: name one recipient")
         for treatment in self._kept():
             from pf_spamfilt import quarantine

@@ -39,8 +39,8 @@ def keep(disposal: "Disposal", destination: bytes, group: "list[Treatment]") -> 
     marks = _marks(name, disposal.envelope.sender, group, headers.line_end_of(fields))
     wishes = group[0].wishes
     is_store = wishes["quarantine"].startswith(STORES)
-    # Sent to an address, it is delivered anew, perhaps to whom it was delivered here.
-    original = fields if is_store else trace.without_delivery(fields)
+    # Local delivery has put its fields there, by which it would take what is sent to an address for a loop.
+    original = trace.without_delivery(fields) if disposal.is_hook and not is_store else fields
     kept = spool.with_header(disposal.message, fields, tagging.on_top(original, marks))
     undo = None
     if is_store:

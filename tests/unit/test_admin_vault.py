@@ -264,11 +264,13 @@ def test_removal_that_is_killed_loses_nothing(make, place, call, number):
     """At any system call: what is to stay stays, and the next can go on."""
     store = make("mbox")
     entry = one(store, 1)
-    if os.fork() == 0:
-        die_at(call, number)
-        store.remove([entry])
-        os._exit(0)
-    os.wait()
+    if (child := os.fork()) == 0:
+        try:
+            die_at(call, number)
+            store.remove([entry])
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
     assert set(ids(store)) - {identifier(1)} == {identifier(0), identifier(2)}
     store.remove([entry])
     assert [store.original(one(store, number)) for number in (0, 2)] == [ORIGINAL % 0, ORIGINAL % 2]

@@ -32,6 +32,7 @@ def find(names: Sequence[str], is_wanted: Callable[[str], bool]) -> list[str]:
     except EOFError:  # it has looked at all
         pass
     child.kill()
+    child.join(1)  # not for ever: a dead server can hold it in the kernel
     return found
 
 
