@@ -46,11 +46,12 @@ def run(arguments: list[str]) -> int:
 
 def take_config(arguments: list[str]) -> tuple[str, list[str]]:
     """Take a leading `--config FILE` off, so that a transport of its own can have it at no cost; no empty one."""
-    if len(arguments) > 1 and arguments[0] == "--config" and arguments[1]:
-        return arguments[1], arguments[2:]
-    if arguments and arguments[0].startswith("--config=") and "@" not in arguments[0] and arguments[0][9:]:
-        return arguments[0][9:], arguments[1:]
-    return "", arguments
+    file, rest = "", arguments
+    if len(arguments) > 1 and arguments[0] == "--config":
+        file, rest = arguments[1], arguments[2:]
+    elif arguments and arguments[0].startswith("--config=") and "@" not in arguments[0]:
+        file, rest = arguments[0].partition("=")[2], arguments[1:]
+    return (file, rest) if file else ("", arguments)
 
 
 def _open_descriptors() -> None:

@@ -46,14 +46,11 @@ class Hook(Reinjection):
         super().__init__(arguments)
         self.user = _user()
 
-    def words(self) -> list[bytes]:
-        """Return what is on the command line, without a `--` before it. Raises UsageError for an option."""
+    def refuse_options(self) -> None:
+        """Raise UsageError if the first word is an option."""
         first = self.arguments[0] if self.arguments else ""
-        if first == "--":
-            return process.encode(self.arguments[1:])
         if first.startswith("-") and "@" not in first:
             raise self.usage()
-        return process.encode(self.arguments)
 
     def usage(self) -> UsageError:
         """Return the error for a command line that is wrong."""

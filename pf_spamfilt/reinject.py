@@ -42,15 +42,25 @@ class Reinjection:
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
 
-    def envelope(self) -> list[bytes]:
-        """Return sender and recipients. Raises UsageError, also for the name of another form that is no first word."""
-        words = self.arguments[1:] if self.arguments[:1] == ["--"] else self.arguments
-        if words is self.arguments and any(name in words for name in HOOKS):
+    def words(self) -> list[bytes]:
+        """Return what is on the command line, without a `--` before it. Raises UsageError for an option."""
+        if self.arguments[:1] == ["--"]:
+            return process.encode(self.arguments[1:])
+        self.refuse_options()
+        return process.encode(self.arguments)
+
+    def refuse_options(self) -> None:
+        """Raise UsageError if the name of another form stands where it is none."""
+        if any(name in self.arguments for name in HOOKS):
             self.out = 2  # who reads stdout expects the message there
             raise UsageError(f"usage: {' and '.join(HOOKS)} stand before all addresses (see pf-spamfilt --help)")
+
+    def envelope(self) -> list[bytes]:
+        """Return sender and recipients. Raises UsageError."""
+        words = self.words()
         if len(words) < 2:
             raise UsageError("usage: pf-spamfilt SENDER RECIPIENT... (see pf-spamfilt --help)")
-        return process.encode(words)
+        return words
 
     def check(self, running: "Filter") -> None:
         """Raise Deferred for an address that sendmail would not take."""

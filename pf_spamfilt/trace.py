@@ -133,7 +133,7 @@ def is_released(fields: list[bytes], uid: int) -> bool:
     Nobody else can write it so: the field that says so is on top of all that any other host has written, and Postfix
     has taken it from root, or from the account `uid`, and from that again if it comes back here: see is_loop.
     """
-    above = _received_above(fields, RELEASED)
+    above = _received_above(fields, RELEASED.lower())
     return bool(above) and all(passes([each], 0) or passes([each], uid) for each in above)
 
 
@@ -143,12 +143,17 @@ def is_kept(fields: list[bytes]) -> bool:
     No other host can write it so: what comes from one has a Received field "from" it on top. An account of this host
     can, as in local delivery each of them may run the filter.
     """
-    above = [headers.value_of(field) for field in _received_above(fields, KEPT)]
+    above = [headers.value_of(field) for field in _received_above(fields, KEPT.lower())]
     return bool(above) and all(value.startswith(b"by ") for value in above) and b", from userid " in above[-1]
 
 
 def _received_above(fields: list[bytes], name: bytes) -> list[bytes]:
-    """Return the Received fields above the first field of this name; none if there is no such field."""
-    names = [headers.name_of(field) for field in fields]
-    place = names.index(name.lower()) if name.lower() in names else 0
-    return [field for field, each in zip(fields[:place], names, strict=False) if each == b"received"]
+    """Return the Received fields above the first field of this name, in lower case; none if there is no such field."""
+    above: list[bytes] = []
+    for field in fields:
+        found = headers.name_of(field)
+        if found == name:
+            return above
+        if found == b"received":
+            above.append(field)
+    return []

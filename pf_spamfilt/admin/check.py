@@ -124,19 +124,13 @@ def look(site: Site) -> Iterator[Finding]:
     for each in filters:
         yield from _about_settings(each, postfix)
         if each.chosen:
-            yield from _about_mailboxes(site, postfix)(
-                settings_file.read(each.source).quarantines(), source=each.source
-            )
+            quarantines = settings_file.read(each.source).quarantines()
+            yield from mailboxes.about(quarantines, postfix, site.lookup, each.source)
     if postfix:
         yield from _about_ways(site, postfix, hook, files)
         yield from _about_parameters(site)
     for each in filters:
         yield from _as_account(site, postfix, each)
-
-
-def _about_mailboxes(site: Site, postfix: Instance | None) -> reach.About:
-    """Return what looks for the mailboxes of quarantines that are addresses."""
-    return partial(mailboxes.about, instance=postfix, lookup=site.lookup) if postfix else lambda *_, **__: ()
 
 
 def _about_ways(site: Site, postfix: Instance, hook: Hook | None, files: list[str]) -> Iterator[Finding]:
@@ -215,10 +209,8 @@ def _as_account(site: Site, postfix: Instance | None, runs: Filter) -> Iterator[
     world = World(found, site.directory, runs.transport.options.get("directory", queue) if runs.transport else queue)
     if postfix and runs.transport and found:
         yield from flow.about_submission(postfix, me, lambda table, key: _has(site, table, key))
-    steps = [
-        *_steps_for_postfix(site, postfix, runs, me),
-        *_steps_for_settings(runs, me, _about_mailboxes(site, postfix)),
-    ]
+    about_mailboxes = partial(mailboxes.about, instance=postfix, lookup=site.lookup)
+    steps = [*_steps_for_postfix(site, postfix, runs, me), *_steps_for_settings(runs, me, about_mailboxes)]
     for step in progress("checking", steps):
         yield from findings(step, world)
 

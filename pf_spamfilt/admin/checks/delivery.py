@@ -104,7 +104,7 @@ def about_programs(found: Hook) -> Iterator[Finding]:
 
 def about_agents(instance: Instance) -> Iterator[Finding]:
     """Yield each delivery agent in mailbox_command, without the filter before it, that is not there."""
-    for where, value in _commands(instance).items() if _is_run(instance.main) else ():
+    for where, value in _commands(instance).items() if _is_run(instance) else ():
         program = next(iter(_split(value)), "")
         if program and not _argv(value) and (program.startswith("/") or program in _AGENTS):
             yield from _about_program(where, program, "bounces")
@@ -144,7 +144,7 @@ def _before(instance: Instance, service: Service, name: str, value: str) -> Find
 def about_root(instance: Instance, has: Callable[[str, str], bool], home: str = "/root") -> Iterator[Finding]:
     """Yield whether root's mail is delivered: local(8) runs no command as root; `has` tells if a table has a name."""
     main = instance.main
-    if main.get("mailbox_transport_maps") or not _is_run(main):
+    if main.get("mailbox_transport_maps") or not _is_run(instance):
         return
     if os.path.exists(f"{home}/.forward") or _has_root(main, has):
         yield ok("delivery-root", f"{instance.main_cf}: root's mail goes to somebody else")
@@ -157,10 +157,10 @@ def about_root(instance: Instance, has: Callable[[str, str], bool], home: str = 
     yield warning("delivery-root", text, f'Write "root: jane", who reads it, into {file}, then run: newaliases')
 
 
-def _is_run(main: Mapping[str, str]) -> bool:
+def _is_run(instance: Instance) -> bool:
     """Tell whether there is local mail, and mailbox_command delivers it."""
-    by_local = main.get("local_transport", "local").startswith("local") and not main.get("mailbox_transport")
-    return by_local and bool(main.get("mydestination"))
+    main = instance.main
+    return instance.is_local and not main.get("mailbox_transport") and bool(main.get("mydestination"))
 
 
 def _has_root(main: Mapping[str, str], has: Callable[[str, str], bool]) -> bool:

@@ -53,6 +53,11 @@ class Instance(NamedTuple):
         """The file of the parameters."""
         return f"{self.directory}/main.cf"
 
+    @property
+    def is_local(self) -> bool:
+        """Whether local(8) delivers what is for this host: it follows aliases and ~/.forward."""
+        return (self.main.get("local_transport") or "local").startswith("local")
+
     def value(self, service: Service, name: str) -> str:
         """Return what holds for a service: its own option, or the parameter."""
         return service.overrides.get(name, self.main.get(name, ""))

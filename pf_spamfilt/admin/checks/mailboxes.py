@@ -24,9 +24,9 @@ _OTHERS = (
 )  # fmt: skip
 
 
-def about(destinations: Iterable[str], instance: Instance, lookup: Lookup, source: str) -> Iterator[Finding]:
-    """Yield each quarantine that is an address without a mailbox; `source` is the settings file that names it."""
-    if any(map(instance.main.get, _OTHERS)) or not instance.main.get("local_transport", "").startswith("local"):
+def about(destinations: Iterable[str], instance: Instance | None, lookup: Lookup, source: str) -> Iterator[Finding]:
+    """Yield each quarantine that is an address without a mailbox; `source` is the file or table that names it."""
+    if not instance or any(map(instance.main.get, _OTHERS)) or not instance.is_local:
         return
     for address in destinations:
         is_plain = not address.startswith(settings.STORES) and "@" in address and "${" not in address

@@ -6,7 +6,7 @@ Those of users need root. What is no regular file is not opened.
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pf_spamfilt.admin.checks import homes
 from pf_spamfilt.admin.checks.delivery import PIPE_TO, Hook
@@ -81,16 +81,20 @@ def _readers(file: str) -> tuple[str, ...]:
 def _is_run_by_local(file: str, instance: Instance) -> bool:
     """Tell whether local(8) has a file read as the recipient: Dovecot and transports have accounts of their own."""
     by_command = not instance.main.get("mailbox_transport") and set(_readers(file)) <= {"procmail", "maildrop"}
-    return _is_local(instance.main) and (not _readers(file) or by_command) and _is_read(file, instance)
+    return instance.is_local and (not _readers(file) or by_command) and _is_read(file, instance)
 
 
 def _is_read(file: str, instance: Instance) -> bool:
     """Tell whether main.cf may have a file read, or a ~/.forward beside it."""
-    readers, main = _readers(file), instance.main
+    readers = _readers(file)
     if not readers:
-        return _is_local(main)
-    by_local = _is_local(main) and os.path.lexists(f"{os.path.dirname(file)}/.forward")
-    return by_local or any(map(main.get, _TABLES)) or any(_may_read(readers, each) for each in _deliverers(instance))
+        return instance.is_local
+    by_local = instance.is_local and os.path.lexists(f"{os.path.dirname(file)}/.forward")
+    return (
+        by_local
+        or any(map(instance.main.get, _TABLES))
+        or any(_may_read(readers, each) for each in _deliverers(instance))
+    )
 
 
 def _may_read(readers: Sequence[str], deliverer: str) -> bool:
@@ -99,17 +103,12 @@ def _may_read(readers: Sequence[str], deliverer: str) -> bool:
     return name not in _KNOWN or any(reader in deliverer for reader in readers)
 
 
-def _is_local(main: Mapping[str, str]) -> bool:
-    """Tell whether local(8) delivers, who follows aliases and ~/.forward."""
-    return (main.get("local_transport") or "local").startswith("local")
-
-
 def _deliverers(instance: Instance) -> list[str]:
     """Return what delivers to mailboxes; mailbox_transport goes before mailbox_command."""
     main = instance.main
     commands: list[str] = []
     names = ["local_transport", "virtual_transport"]
-    if _is_local(main):
+    if instance.is_local:
         names += ["mailbox_transport", "fallback_transport"]
         if not main.get("mailbox_transport"):
             overrides = [each.overrides.get("mailbox_command", "") for each in instance.running("local")]
@@ -119,7 +118,7 @@ def _deliverers(instance: Instance) -> list[str]:
 
 def _unread(found: Sequence[str], instance: Instance) -> Finding:
     reader, main = next(iter(_readers(found[0])), ""), instance.main
-    other = main.get("mailbox_transport") if _is_local(main) else main["local_transport"]
+    other = main.get("mailbox_transport") if instance.is_local else main["local_transport"]
     remedy = "Filter by a transport: pf-spamfilt-admin setup --apply"
     if other:
         why = f"has {other} deliver"
